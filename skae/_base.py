@@ -1,0 +1,509 @@
+"""The scikit-learn contract, once: fit, partial_fit, transform, inverse_transform, score, state."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Generator
+
+from ._basis import PrincipalAxes, principal_axes
+from ._batches import Rows, StreamedRows, make_rows
+from ._device import own_torch_state, resolve_device, threads_for
+from ._inference import FittedNet
+from ._input import Scaling, check_codes, check_rows, dense_blocks, fit_scaling
+from ._parameters import (
+    BOOLEAN,
+    DEVICE,
+    NETWORK,
+    NONE,
+    RANDOM_STATE,
+    WIDTHS,
+    Constraint,
+    OneOf,
+    check_parameters,
+    integer,
+    real,
+)
+from ._random import make_generator
+from ._steps import AutogradStep, Loss
+from ._training import HeldOut, History, train
+from .modules import MLP, Core, build_core
+
+_FEWEST_HELD_OUT = 5
+
+
+@dataclass
+class Session:
+    """What one call of fit or partial_fit works with."""
+
+    build: Callable[..., Core]
+    core: Core
+    scaling: Scaling
+    step: AutogradStep
+    device: torch.device
+
+    @property
+    def generator(self) -> Generator:
+        """The fit's one source of randomness."""
+        return self.step.generator
+
+    def rows(self, X: Any, index: np.ndarray) -> Rows:
+        """Bring some rows of X to the device."""
+        return make_rows(X, index, self.scaling, self.device)
+
+
+class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+    """What the three estimators share: everything but the model.
+
+    A family says how its core is made (`_make_core`, `_n_encoded`), what is minimised
+    (`_objective`), where it starts (`_start`), what it learns between epochs (`_after_epoch`),
+    which attributes it publishes (`_publish`), and how it scores and samples.
+    """
+
+    _doc_link_module = "skae"
+    _doc_link_template = (
+        "https://skae.readthedocs.io/en/stable/api.html#{estimator_module}.{estimator_name}"
+    )
+
+    _constraints: ClassVar[dict[str, list[Constraint]]] = {
+        "n_components": [integer("[1, inf)"), NONE],
+        "hidden_layer_sizes": [WIDTHS, OneOf("auto")],
+        "activation": [OneOf("gelu", "identity", "logistic", "relu", "silu", "tanh")],
+        "encoder": [NETWORK, NONE],
+        "decoder": [NETWORK, NONE],
+        "init": [OneOf("pca", "random")],
+        "scale": [OneOf("global", "standard"), NONE],
+        "batch_size": [integer("[1, inf)"), OneOf("auto")],
+        "max_iter": [integer("[0, inf)")],
+        "learning_rate": [real("(0, inf)")],
+        "weight_decay": [real("[0, inf)")],
+        "early_stopping": [BOOLEAN, OneOf("auto")],
+        "validation_fraction": [real("(0, 1)")],
+        "n_iter_no_change": [integer("[1, inf)")],
+        "tol": [real("[0, inf)")],
+        "warm_start": [BOOLEAN],
+        "device": [DEVICE],
+        "random_state": [integer("[0, 4294967295]"), RANDOM_STATE, NONE],
+        "verbose": [integer("[0, inf)"), BOOLEAN],
+    }
+
+    # -- what a family brings ------------------------------------------------------------------
+
+    @abstractmethod
+    def _make_core(self, n_samples: int) -> Callable[..., Core]:
+        """Return ``make(encoder, decoder) -> Core``, picklable."""
+
+    @abstractmethod
+    def _objective(self) -> Loss:
+        """Return what is minimised, ``(x, out) -> (batch,)``."""
+
+    @abstractmethod
+    def _start(
+        self, core: Core, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+    ) -> None:
+        """Set what the core starts from; `axes` is None for a random start."""
+
+    @abstractmethod
+    def _publish(self, X: Any) -> None:
+        """Set the family's fitted attributes, computed from the training rows."""
+
+    @abstractmethod
+    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
+        """Draw rows, float64 of shape (n_samples, n_features)."""
+
+    def _n_encoded(self) -> int:
+        """Return the encoder's number of outputs."""
+        return self.n_components_
+
+    def _after_epoch(self, session: Session, rows: Rows) -> None:
+        """Learn what is learned between epochs."""
+
+    # -- fit -----------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, *, X_val: Any = None) -> Self:
+        """Fit the network to X.
+
+        If it raises or is interrupted, the estimator keeps what it had learned before.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Training rows. CSR input is densified batch by batch.
+        y : None
+            Ignored; present by convention.
+        X_val : array-like or sparse matrix of shape (n_validation_samples, n_features), \
+default=None
+            Rows that decide when to stop and which epoch to keep. None holds out
+            `validation_fraction` of X.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X is not valid.
+        ConvergenceError
+            If training diverges at the given learning rate and at a tenth and a hundredth of it.
+        """
+        with self._draft(keep_fit=self.warm_start) as draft:
+            draft._fit(X, X_val)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train for one epoch on X, going on from where the last call left off.
+
+        The first call on an unfitted estimator fixes the scaling, the start and
+        ``n_components_`` from its rows. Nothing is held out.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Training rows.
+        y : None
+            Ignored; present by convention.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X is not valid, or the first call has fewer rows than
+            `n_components` with ``init="pca"``.
+        """
+        with self._draft(keep_fit=True) as draft:
+            draft._partial_fit(X)
+        return self
+
+    @contextmanager
+    def _draft(self, *, keep_fit: bool) -> Iterator[Self]:
+        """Yield a copy to fit, whose state this estimator takes over if nothing is raised."""
+        draft = type(self).__new__(type(self))
+        for name, value in vars(self).items():
+            if keep_fit or not (name.endswith("_") or name in ("_net", "_optimizer")):
+                setattr(draft, name, value)
+        with own_torch_state(gradients=True):
+            yield draft
+        self.__dict__ = vars(draft)
+
+    def _fit(self, X: Any, X_val: Any) -> None:
+        X = self._enter(X)
+        n_held_out = self._count_held_out(X.shape[0], X_val)
+        session = self._resume(X) if self.__sklearn_is_fitted__() else self._begin(X)
+        order = torch.randperm(X.shape[0], generator=session.generator, device="cpu").numpy()
+        rows = session.rows(X, np.sort(order[n_held_out:]))
+        held_out, max_epochs = None, self.max_iter
+        if X_val is not None:
+            X_val = check_rows(self, X_val, reset=False)
+            held_out = session.rows(X_val, np.arange(X_val.shape[0]))
+        elif n_held_out:
+            held_out = session.rows(X, np.sort(order[:n_held_out]))
+        elif self.early_stopping == "auto" and self._starts_at_pca():
+            max_epochs = 0  # too few rows to tell whether an epoch is better than the start
+        history = self._train(session, rows, held_out, max_epochs)
+        self.n_samples_ = X.shape[0]
+        self.n_iter_ = history.n_epochs
+        self.loss_curve_ = history.loss_curve
+        self.validation_loss_curve_ = history.validation_loss_curve
+        self._commit(session, X, history, keep_optimizer=False)
+
+    def _partial_fit(self, X: Any) -> None:
+        first = not self.__sklearn_is_fitted__()
+        X = self._enter(X)
+        n_components = self.n_components or 0
+        if first and self._starts_at_pca() and X.shape[0] < n_components:
+            raise ValueError(
+                f"n_components={n_components} must be less or equal to the number of samples "
+                f"{X.shape[0]} of the first partial_fit call, which fixes the PCA start. Pass "
+                "more rows first, or use init='random'."
+            )
+        session = self._begin(X) if first else self._resume(X)
+        if not first and self._optimizer is not None:
+            session.step.import_optimizer(self._optimizer)
+        rows = session.rows(X, np.arange(X.shape[0]))
+        history = self._train(session, rows, None, max_epochs=1)
+        self.n_samples_ = X.shape[0] + (0 if first else self.n_samples_)
+        self.n_iter_ = history.n_epochs + (0 if first else self.n_iter_)
+        self.loss_curve_ = ([] if first else self.loss_curve_) + history.loss_curve
+        if first:
+            self.validation_loss_curve_ = []
+        self._commit(session, X, history, keep_optimizer=True)
+
+    def _enter(self, X: Any) -> Any:
+        check_parameters(self, self._constraints)
+        return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
+
+    def _count_held_out(self, n_samples: int, X_val: Any) -> int:
+        """Return how many rows of X are held out."""
+        if X_val is not None:
+            if self.early_stopping is False:
+                raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
+            return 0
+        wanted = math.ceil(self.validation_fraction * n_samples)
+        if self.early_stopping == "auto":
+            wanted = max(wanted, _FEWEST_HELD_OUT)
+            return wanted if 2 * wanted <= n_samples else 0
+        if self.early_stopping and wanted >= n_samples:
+            raise ValueError(
+                f"early_stopping=True leaves no row to train on with n_samples={n_samples} and "
+                f"validation_fraction={self.validation_fraction}. Use early_stopping='auto'."
+            )
+        return wanted if self.early_stopping else 0
+
+    def _starts_at_pca(self) -> bool:
+        return self.init == "pca" and self.encoder is None and self.decoder is None
+
+    def _begin(self, X: Any) -> Session:
+        """Start anew: scaling, network, its start."""
+        device, generator = resolve_device(self.device), make_generator(self.random_state)
+        scaling = fit_scaling(X, self.scale)
+        self.mean_ = scaling.mean
+        self.n_components_ = int(self.n_components or min(X.shape))
+        build = partial(build_core, self._make_core(X.shape[0]), **self._blueprint(X.shape[1]))
+        core = build(generator=generator)
+        for part, silence in ((core.encoder, MLP.ignore_inputs), (core.decoder, MLP.silence_outputs)):
+            if isinstance(part, MLP) and scaling.constant.any():
+                silence(part, torch.from_numpy(scaling.constant))
+        axes = None
+        if self._starts_at_pca():
+            axes = principal_axes(
+                lambda: ((block - scaling.mean) / scaling.scale for block in dense_blocks(X)),
+                X.shape,
+                self.n_components_,
+                scaling.variance == 0,
+            )
+        rows = StreamedRows(X, np.arange(X.shape[0]), scaling, torch.device("cpu"))
+        self._start(core, axes, scaling, rows, generator)
+        return self._make_session(build, core, scaling, device, generator)
+
+    def _blueprint(self, n_features: int) -> dict[str, Any]:
+        """Return what, beside the weights, determines the network."""
+        return {
+            "n_features": n_features,
+            "n_encoded": self._n_encoded(),
+            "n_components": self.n_components_,
+            "hidden_layer_sizes": self._widths(n_features),
+            "activation": self.activation,
+            "skip": self._starts_at_pca(),
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+        }
+
+    def _resume(self, X: Any) -> Session:
+        """Go on from the fitted network."""
+        net = self._net
+        wanted = {**self._blueprint(X.shape[1]), "n_components": self.n_components}
+        for name, fitted in net.build.keywords.items():
+            if wanted[name] is not fitted and wanted[name] != fitted and wanted[name] is not None:
+                raise ValueError(
+                    f"{type(self).__name__} cannot go on from its last fit with {name}="
+                    f"{wanted[name]!r}: the fitted network has {name}={fitted!r}. Fit it anew "
+                    "with warm_start=False, or set the parameter back."
+                )
+        device, generator = resolve_device(self.device), make_generator(self.random_state)
+        return self._make_session(net.build, net.make_core(), net.scaling, device, generator)
+
+    def _make_session(
+        self,
+        build: Callable[..., Core],
+        core: Core,
+        scaling: Scaling,
+        device: torch.device,
+        generator: Generator,
+    ) -> Session:
+        step = AutogradStep(
+            core.to(device),
+            self._objective(),
+            generator,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
+        return Session(build, core, scaling, step, device)
+
+    def _train(
+        self, session: Session, rows: Rows, held_out: Rows | None, max_epochs: int
+    ) -> History:
+        step, batch_size = session.step, self._rows_per_batch(rows.n_rows)
+        with threads_for(batch_size * step.work_per_row):
+            return train(
+                step,
+                rows,
+                held_out and HeldOut(session.core, step.objective, held_out, session.generator),
+                max_epochs=max_epochs,
+                batch_size=batch_size,
+                n_iter_no_change=self.n_iter_no_change,
+                tol=self.tol,
+                start_counts=self._starts_at_pca() or self.__sklearn_is_fitted__(),
+                after_epoch=lambda: self._after_epoch(session, rows),
+                report=self._report,
+            )
+
+    def _report(self, history: History) -> None:
+        if self.verbose:
+            held_out = history.validation_loss_curve
+            print(
+                f"[{type(self).__name__}] epoch {history.n_epochs}/{self.max_iter}"
+                f"  loss {history.loss_curve[-1]:.6g}"
+                + (f"  held-out {held_out[-1]:.6g}" if held_out else "")
+            )
+
+    def _commit(self, session: Session, X: Any, history: History, *, keep_optimizer: bool) -> None:
+        """Publish what was learned."""
+        self.best_loss_ = history.best_loss
+        self._net = FittedNet.from_core(session.build, session.core, session.scaling)
+        self._optimizer = session.step.export_optimizer() if keep_optimizer else None
+        self._publish(X)
+
+    def _widths(self, n_features: int) -> list[int]:
+        """Return the hidden widths; "auto" is about twice the row's width, then half of that."""
+        if isinstance(self.hidden_layer_sizes, str):
+            width = 2 ** round(math.log2(2 * n_features))
+            width = min(max(width, 64), 512)
+            return [width, width // 2]
+        return [int(width) for width in self.hidden_layer_sizes]
+
+    def _rows_per_batch(self, n_samples: int) -> int:
+        """Return the batch size; "auto" gives about 200 steps an epoch, with 32 to 512 rows."""
+        if self.batch_size == "auto":
+            return min(max(2 ** round(math.log2(max(n_samples, 1) / 200)), 32), 512)
+        return int(self.batch_size)
+
+    # -- use -----------------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the codes of X.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components_)
+            Codes, in X's floating dtype. A row's code does not depend on the rows beside it.
+        """
+        return self._encode(self._known_rows(X))
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Return the rows that codes stand for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes, as `transform` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features_in_)
+            Reconstructed rows, in the units of the training data.
+        """
+        check_is_fitted(self)
+        return self._decode(check_codes(self, X, self.n_components_))
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """Draw rows from the fitted model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws; None continues NumPy's global generator, as everywhere in
+            scikit-learn.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features_in_)
+            Float64 rows, in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a positive integer.
+        """
+        check_is_fitted(self)
+        if not integer("[1, inf)").allows(n_samples):
+            raise ValueError(f"n_samples must be an int in the range [1, inf). Got {n_samples!r}.")
+        return self._draw(int(n_samples), make_generator(random_state))
+
+    def _known_rows(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return check_rows(self, X, reset=False)
+
+    def _evaluation_device(self) -> torch.device:
+        """Return the device; the CPU, with a warning, where the asked-for one is absent."""
+        try:
+            return resolve_device(self.device)
+        except ValueError as error:
+            warnings.warn(f"{error} The CPU is used instead.", UserWarning, stacklevel=3)
+            return torch.device("cpu")
+
+    def _encode(self, X: Any) -> np.ndarray:
+        return self._net.encode(X, self._evaluation_device())
+
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        return self._net.decode(codes, self._evaluation_device())
+
+    def _reconstruction_errors(self, X: Any) -> np.ndarray:
+        """Return each row's squared reconstruction error in X's units, (n_samples,)."""
+        return self._net.squared_errors(X, self._evaluation_device())
+
+    def _explained_fraction(self, X: Any) -> float:
+        """Return 1 - SSE / SST with the training mean; for SST = 0, whether X is reproduced."""
+        unexplained = float(self._reconstruction_errors(X).sum())
+        total = sum(float(np.square(block - self.mean_).sum()) for block in dense_blocks(X))
+        if total == 0:
+            return 1.0 if unexplained == 0 else 0.0
+        return 1.0 - unexplained / total
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_net")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # -- pickling ------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_skae_version": version("skae")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        pickled = state.pop("_skae_version", "unknown")
+        if pickled != version("skae"):
+            warnings.warn(
+                InconsistentVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_sklearn_version=f"skae {version('skae')}",
+                    original_sklearn_version=f"skae {pickled}",
+                ),
+                stacklevel=2,
+            )
+        super().__setstate__(state)

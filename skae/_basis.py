@@ -1,0 +1,126 @@
+"""The latent basis: the principal axes that training starts from (PCA, probabilistic PCA)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, svds
+from torch import Tensor
+
+from ._device import threads_for
+
+# Up to this many rows or columns the eigenvalues of the smaller Gram matrix are computed exactly;
+# beyond it a Lanczos iteration finds the leading ones without forming that matrix.
+_LARGEST_GRAM = 4096
+
+Blocks = Callable[[], Iterable[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """Principal axes of centred rows.
+
+    Attributes
+    ----------
+    components : ndarray of shape (n_components, n_features)
+        Orthonormal rows in descending order of variance, the largest entry of each positive;
+        zeros beyond the rank.
+    variances : ndarray of shape (n_components,)
+        Variance along each, divided by n_samples.
+    residual : float
+        Mean variance of the directions left out; 0 when none is.
+    """
+
+    components: np.ndarray
+    variances: np.ndarray
+    residual: float
+
+
+def principal_axes(
+    blocks: Blocks, shape: tuple[int, int], n_components: int, constant: np.ndarray
+) -> PrincipalAxes:
+    """Compute principal axes from centred rows that arrive in blocks.
+
+    Parameters
+    ----------
+    blocks : callable
+        Returns an iterable over consecutive float64 blocks of the rows, anew at each call.
+    shape : tuple of int
+        (n_samples, n_features).
+    n_components : int
+        Number of axes wanted; more than the rank are filled up with zeros.
+    constant : ndarray of shape (n_features,)
+        Mask of features whose loadings are exactly zero.
+    """
+    n_samples, n_features = shape
+    k = min(n_components, n_samples, n_features)
+    total = sum(float(np.square(block).sum()) for block in blocks())
+    with threads_for(n_samples * n_features * min(shape)):
+        if min(shape) > _LARGEST_GRAM and k < _LARGEST_GRAM // 4:
+            squares, axes = _lanczos(blocks, shape, k)
+        elif n_samples < n_features:
+            squares, axes = _from_row_products(blocks, k)
+        else:
+            squares, axes = _from_column_products(blocks, k)
+    squares = np.maximum(squares, 0.0)
+    axes[squares <= total * np.finfo(np.float64).eps] = 0.0
+    axes[:, constant] = 0.0
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], axis=1)
+    axes *= np.where(largest < 0, -1.0, 1.0)
+
+    components, variances = np.zeros((n_components, n_features)), np.zeros(n_components)
+    components[:k], variances[:k] = axes, squares / n_samples
+    left_out = n_features - k
+    residual = max(total / n_samples - variances.sum(), 0.0) / left_out if left_out else 0.0
+    return PrincipalAxes(components, variances, residual)
+
+
+def _tensors(blocks: Blocks) -> Iterable[Tensor]:
+    return map(torch.from_numpy, blocks())
+
+
+def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest eigenvalues, descending, and their eigenvectors as rows."""
+    values, vectors = torch.linalg.eigh(gram)
+    return values.flip(0)[:k], vectors.T.flip(0)[:k]
+
+
+def _from_column_products(blocks: Blocks, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values and axes from X'X."""
+    scatter = functools.reduce(torch.add, (block.T @ block for block in _tensors(blocks)))
+    squares, axes = _leading(scatter, k)
+    return squares.numpy(), axes.numpy().copy()
+
+
+def _from_row_products(blocks: Blocks, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values and axes from XX', for fewer rows than columns."""
+    rows = [[left @ right.T for right in _tensors(blocks)] for left in _tensors(blocks)]
+    squares, vectors = _leading(torch.cat([torch.cat(row, 1) for row in rows]), k)
+    parts = vectors.split([len(row[0]) for row in rows], dim=1)
+    products = (part @ block for part, block in zip(parts, _tensors(blocks), strict=True))
+    axes = functools.reduce(torch.add, products)
+    return squares.numpy(), torch.nn.functional.normalize(axes, dim=1).numpy()
+
+
+def _lanczos(
+    blocks: Blocks, shape: tuple[int, int], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leading singular values of a matrix too large for either Gram matrix."""
+
+    def times(vector: np.ndarray) -> np.ndarray:
+        return np.concatenate([block @ vector for block in blocks()])
+
+    def transposed_times(vector: np.ndarray) -> np.ndarray:
+        ends = np.cumsum([len(block) for block in blocks()])[:-1]
+        return sum(
+            part @ block for part, block in zip(np.split(vector, ends), blocks(), strict=True)
+        )
+
+    operator = LinearOperator(shape, matvec=times, rmatvec=transposed_times, dtype=np.float64)
+    _, values, axes = svds(operator, k, v0=np.ones(min(shape)), return_singular_vectors="vh")
+    order = np.argsort(values)[::-1]
+    return np.square(values[order]), axes[order]

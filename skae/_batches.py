@@ -1,0 +1,123 @@
+"""How rows reach the device: resident or streamed, densified CSR, memmaps; the epoch's order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from ._input import Scaling, dense
+
+# Above this many bytes of float32 the rows stay where they are and are gathered batch by batch.
+_LARGEST_RESIDENT = 2 * 2**30
+_FRACTION_OF_GPU = 0.5
+# Rows are scaled in float64 in pieces of about this size.
+_COPY_BYTES = 2**25
+# Up to this many bytes a whole epoch is shuffled in one gather.
+_LARGEST_SHUFFLED = 64 * 2**20
+
+
+class Rows(ABC):
+    """Rows in net units, float32, on a device.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+
+    @abstractmethod
+    def take(self, index: Tensor) -> Tensor:
+        """Return the rows at `index` (an int64 CPU tensor), shape (len(index), n_features)."""
+
+    def epoch(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
+        """Yield all rows once, in batches, in an order drawn from `generator`."""
+        order = torch.randperm(self.n_rows, generator=generator, device="cpu")
+        for index in order.split(batch_size):
+            yield self.take(index)
+
+    def in_order(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield all rows once, in batches, in order."""
+        for index in torch.arange(self.n_rows, device="cpu").split(batch_size):
+            yield self.take(index)
+
+    def sample(self, n_rows: int, generator: Generator) -> Tensor:
+        """Return `n_rows` rows drawn without replacement, or all where there are fewer."""
+        order = torch.randperm(self.n_rows, generator=generator, device="cpu")
+        return self.take(order[:n_rows])
+
+
+class StreamedRows(Rows):
+    """Rows that stay in host memory or on disk; each batch is gathered, scaled and moved.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Where the rows are.
+    index : ndarray of int
+        Which of them these are.
+    scaling : Scaling
+        The map to net units.
+    device : torch.device
+        Where batches go.
+    """
+
+    def __init__(
+        self, X: Any, index: np.ndarray, scaling: Scaling, device: torch.device
+    ) -> None:
+        super().__init__(len(index))
+        self.X, self.index, self.scaling, self.device = X, index, scaling, device
+
+    def take(self, index: Tensor) -> Tensor:
+        """Gather rows on the host and move them."""
+        rows = dense(self.X[self.index[index.numpy()]]).astype(np.float64)
+        return torch.from_numpy(self.scaling.to_net(rows).astype(np.float32)).to(self.device)
+
+
+class ResidentRows(Rows):
+    """Rows that are on the device as a whole.
+
+    Parameters
+    ----------
+    values : torch.Tensor of shape (n_rows, n_features)
+        The rows.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__(len(values))
+        self.values = values
+
+    def take(self, index: Tensor) -> Tensor:
+        """Gather rows on the device."""
+        return self.values.index_select(0, index.to(self.values.device))
+
+    def epoch(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
+        """Yield batches; small data is shuffled in one gather for the whole epoch."""
+        if self.values.nbytes > _LARGEST_SHUFFLED:
+            return super().epoch(batch_size, generator)
+        order = torch.randperm(self.n_rows, generator=generator, device="cpu")
+        return iter(self.take(order).split(batch_size))
+
+
+def make_rows(X: Any, index: np.ndarray, scaling: Scaling, device: torch.device) -> Rows:
+    """Return rows of X, dense or CSR, resident on the device if they fit and else streamed."""
+    limit = _LARGEST_RESIDENT
+    if device.type == "cuda":
+        limit = int(_FRACTION_OF_GPU * torch.cuda.mem_get_info(device)[0])
+    rows = StreamedRows(X, index, scaling, device)
+    shape = (len(index), X.shape[1])
+    if 4 * shape[0] * shape[1] > limit:
+        return rows
+    values = torch.empty(shape, device=device, dtype=torch.float32)
+    start = 0
+    for part in rows.in_order(max(1, _COPY_BYTES // (8 * shape[1]))):
+        values[start : start + len(part)] = part
+        start += len(part)
+    return ResidentRows(values)

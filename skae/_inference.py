@@ -1,0 +1,135 @@
+"""Encode and decode in row order, in fixed blocks, without gradients; the fitted network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from ._device import own_torch_state, threads_for
+from ._input import Scaling, dense
+from .modules import Core
+
+# Every product has this many rows, the last block padded: a row's result then does not depend on
+# the rows beside it, to the last bit (matrix products of other shapes round differently). At 128
+# rows a 784-512-256-32 encoder runs at 90 % of its best speed and one row costs 0.4 ms.
+BLOCK_ROWS = 128
+
+
+class FittedNet:
+    """A trained network: plain NumPy arrays, and the torch module rebuilt from them when needed.
+
+    Pickles hold the arrays only, so they are small, do not depend on the torch version or on a
+    GPU, and can be hashed.
+
+    Parameters
+    ----------
+    build : callable
+        ``build(generator=...) -> Core``: makes the network, whose weights are then loaded.
+    arrays : dict of str to ndarray
+        The network's state.
+    scaling : Scaling
+        The map between rows and the network's units.
+    """
+
+    def __init__(
+        self, build: Callable[..., Core], arrays: dict[str, np.ndarray], scaling: Scaling
+    ) -> None:
+        self.build, self.arrays, self.scaling = build, arrays, scaling
+        self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
+
+    @classmethod
+    def from_core(cls, build: Callable[..., Core], core: Core, scaling: Scaling) -> FittedNet:
+        """Copy a trained core's state."""
+        arrays = {name: value.cpu().numpy().copy() for name, value in core.state_dict().items()}
+        return cls(build, arrays, scaling)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"build": self.build, "arrays": self.arrays, "scaling": self.scaling}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def make_core(self) -> Core:
+        """Build a new float32 core on the CPU with these weights."""
+        core = self.build(generator=Generator("cpu").manual_seed(0))
+        core.load_state_dict(
+            {name: torch.tensor(array, device="cpu") for name, array in self.arrays.items()}
+        )
+        return core
+
+    def core(self, dtype: torch.dtype, device: torch.device) -> Core:
+        """Return the core for evaluation in a dtype on a device, built once."""
+        if (dtype, device) not in self._cores:
+            core = self.make_core().to(dtype=dtype, device=device).eval()
+            self._cores[dtype, device] = core.requires_grad_(False)
+        return self._cores[dtype, device]
+
+    def encode(self, X: Any, device: torch.device) -> np.ndarray:
+        """Return the codes of rows X, shape (n_rows, n_components), in X's dtype."""
+        return self.map_rows(lambda core, x: core.encode(x), X, device)
+
+    def decode(self, Z: np.ndarray, device: torch.device) -> np.ndarray:
+        """Return the rows that codes Z stand for, shape (n_rows, n_features), in Z's dtype."""
+
+        def from_net(_: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+            return self.scaling.from_net(x_hat).astype(Z.dtype)
+
+        return self._map(lambda core, z: core.decode(z), Z, device, np.asarray, from_net)
+
+    def squared_errors(self, X: Any, device: torch.device) -> np.ndarray:
+        """Return each row's squared reconstruction error in X's units, float64 (n_rows,)."""
+
+        def error(rows: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+            return np.square(rows - self.scaling.from_net(x_hat)).sum(1)
+
+        return self._map(
+            lambda core, x: core.decode(core.encode(x)), X, device, self.scaling.to_net, error
+        )
+
+    def map_rows(
+        self, function: Callable[[Core, Tensor], Tensor], X: Any, device: torch.device
+    ) -> np.ndarray:
+        """Apply ``function(core, x)``, which works row by row, to rows X in net units."""
+        return self._map(function, X, device, self.scaling.to_net, lambda _, result: result)
+
+    def _map(
+        self,
+        function: Callable[[Core, Tensor], Tensor],
+        X: Any,
+        device: torch.device,
+        enter: Callable[[np.ndarray], np.ndarray],
+        leave: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """Apply ``leave(rows, function(core, enter(rows)))`` block by block.
+
+        Raises
+        ------
+        ValueError
+            If a result is not finite.
+        """
+        core = self.core(torch.float64 if X.dtype == np.float64 else torch.float32, device)
+        block = np.zeros((BLOCK_ROWS, X.shape[1]), dtype=X.dtype)
+        work = BLOCK_ROWS * sum(array.size for array in self.arrays.values())
+        results = []
+        with (
+            own_torch_state(gradients=False),
+            threads_for(work),
+            np.errstate(over="ignore", invalid="ignore"),
+        ):
+            for start in range(0, X.shape[0], BLOCK_ROWS):
+                rows = dense(X[start : start + BLOCK_ROWS]).astype(np.float64)
+                block[: len(rows)] = enter(rows)
+                block[len(rows) :] = 0.0
+                result = function(core, torch.from_numpy(block).to(device))
+                results.append(leave(rows, result[: len(rows)].cpu().numpy().copy()))
+        joined = np.concatenate(results)
+        if not np.isfinite(joined).all():
+            raise ValueError(
+                "The result is not finite: the input holds values too far outside the range of "
+                f"the training data. The largest is {abs(X).max():.1e}."
+            )
+        return joined

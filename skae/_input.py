@@ -1,0 +1,196 @@
+"""What may enter: arrays, frames, CSR, memmaps, tensors; scaling to and from net units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+# Rows per dense float64 block in which statistics are computed; a constant, so that sums round
+# alike for dense, sparse and memory-mapped input.
+_BLOCK_BYTES = 2**25
+# Squares of larger values overflow float64.
+_LARGEST = 1e150
+# Squares of larger values overflow float32, in which training runs.
+_LARGEST_NET = 1e15
+
+
+def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """Validate rows as scikit-learn does: float32 or float64, dense or CSR, finite.
+
+    Parameters
+    ----------
+    estimator : object
+        Receives ``n_features_in_`` and ``feature_names_in_`` where `reset` is true, and is held
+        against them otherwise.
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+        The rows.
+    reset : bool
+        Whether X defines the features.
+
+    Returns
+    -------
+    ndarray or CSR of shape (n_samples, n_features), float32 or float64
+
+    Raises
+    ------
+    ValueError, TypeError
+        In scikit-learn's words for everything it refuses; for masked arrays, whose mask it would
+        drop; and for values whose squares overflow.
+    """
+    _refuse_masks_and_dates(X)
+    X = validate_data(
+        estimator,
+        _without_gradient(X),
+        accept_sparse="csr",
+        dtype=[np.float64, np.float32],
+        reset=reset,
+    )
+    values = X.data if sparse.issparse(X) else X
+    largest = max(values.max(initial=0), -values.min(initial=0))
+    if largest > _LARGEST:
+        raise ValueError(
+            f"Input X contains values as large as {largest:.1e}, whose squares overflow. Divide "
+            f"X by a constant so that all values are below {_LARGEST:.0e}."
+        )
+    return X
+
+
+def check_codes(estimator: Any, X: Any, n_components: int) -> np.ndarray:
+    """Validate the codes given to ``inverse_transform``.
+
+    Raises
+    ------
+    ValueError
+        If X does not have `n_components` columns, or holds NaN or infinity.
+    """
+    X = check_array(_without_gradient(X), dtype=[np.float64, np.float32], input_name="X")
+    if X.shape[1] != n_components:
+        raise ValueError(
+            f"X has {X.shape[1]} components, but {type(estimator).__name__}.inverse_transform "
+            f"is expecting {n_components} components as input."
+        )
+    return X
+
+
+def _refuse_masks_and_dates(X: Any) -> None:
+    if np.ma.isMaskedArray(X):
+        raise ValueError(
+            "Masked arrays are not supported: the mask would be ignored. Fill the masked entries, "
+            "for example with sklearn.impute.SimpleImputer on X.filled(np.nan)."
+        )
+    kinds = getattr(X, "dtypes", getattr(X, "dtype", None))
+    for dtype in kinds if isinstance(kinds, list) or hasattr(kinds, "items") else [kinds]:
+        if getattr(dtype, "kind", None) in ("M", "m"):
+            raise TypeError(
+                f"Input X has dtype {dtype}: dates and durations are not numbers. Convert them, "
+                "for example with X.astype('int64')."
+            )
+
+
+def _without_gradient(X: Any) -> Any:
+    """Detach a tensor that takes part in a gradient; leave anything else alone."""
+    return X.detach() if getattr(X, "requires_grad", False) else X
+
+
+def dense_blocks(X: Any, n_rows: int | None = None) -> Iterator[np.ndarray]:
+    """Yield consecutive rows of X, dense or CSR, as dense float64 blocks."""
+    n_rows = n_rows or max(1, _BLOCK_BYTES // (8 * X.shape[1]))
+    for start in range(0, X.shape[0], n_rows):
+        yield dense(X[start : start + n_rows]).astype(np.float64)
+
+
+def dense(X: Any) -> np.ndarray:
+    """Return rows as an ndarray."""
+    return X.toarray() if sparse.issparse(X) else np.asarray(X)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The map between rows and net units: ``net = (row - center) / scale``.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_features,)
+        Mean of the training rows; the exact value where a feature is constant.
+    variance : ndarray of shape (n_features,)
+        Their variance, divided by n_samples.
+    center : ndarray of shape (n_features,)
+        What is subtracted: the mean, or zeros.
+    scale : ndarray of shape (n_features,)
+        What is divided by.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+
+    @property
+    def constant(self) -> np.ndarray:
+        """Mask, shape (n_features,), of features that are zero in net units on every row."""
+        return (self.variance == 0) & (self.center == self.mean)
+
+    @property
+    def log_volume(self) -> float:
+        """Sum of log(scale): what a density of the rows has less than one in net units, in nats."""
+        return float(np.log(self.scale).sum())
+
+    def to_net(self, rows: np.ndarray) -> np.ndarray:
+        """Map rows to net units, in float64."""
+        return (rows - self.center) / self.scale
+
+    def from_net(self, rows: np.ndarray) -> np.ndarray:
+        """Map rows in net units back, in float64."""
+        return rows * self.scale + self.center
+
+
+def fit_scaling(X: Any, kind: str | None) -> Scaling:
+    """Compute the scaling of rows, in two passes of dense float64 blocks.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        The rows.
+    kind : {"global", "standard"} or None
+        "global" centres and divides by the root of the mean variance of the features that vary,
+        "standard" divides each feature by its standard deviation, None leaves rows alone.
+
+    Raises
+    ------
+    ValueError
+        If a feature stays too large for float32.
+    """
+    n_samples, n_features = X.shape
+    total = np.zeros(n_features)
+    low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
+    for block in dense_blocks(X):
+        total += block.sum(0)
+        np.minimum(low, block.min(0), out=low)
+        np.maximum(high, block.max(0), out=high)
+    varies = low < high
+    mean = np.where(varies, total / n_samples, low)
+    squares = sum((np.square(block - mean).sum(0) for block in dense_blocks(X)), np.zeros(1))
+    variance = np.where(varies, squares / n_samples, 0.0)
+
+    scale = np.ones(n_features)
+    if kind == "global" and variance.any():
+        scale *= np.sqrt(variance.sum() / np.count_nonzero(variance))
+    elif kind == "standard":
+        spread = np.sqrt(variance)
+        # Below this a feature's spread is rounding error of its mean.
+        real = spread > 10 * np.finfo(np.float64).eps * np.abs(mean)
+        scale = np.where(real & (spread > 0), spread, 1.0)
+    center = np.zeros(n_features) if kind is None else mean
+    reach = np.maximum(np.abs(low - center), np.abs(high - center)) / scale
+    if reach.max() > _LARGEST_NET:
+        raise ValueError(
+            f"Feature {reach.argmax()} of X reaches {reach.max():.1e} with scale={kind!r}, too "
+            "large to train on in float32. Use scale='global', or divide X by a constant."
+        )
+    return Scaling(mean, variance, center, scale)

@@ -1,0 +1,45 @@
+"""Where z comes from in sample(): a Gaussian over the codes, the prior, the code frequencies."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Generator
+
+from ._device import threads_for
+from ._random import normal
+
+
+def fit_gaussian(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean (k,) and covariance (k, k), divided by n_samples, of codes (n_samples, k)."""
+    values = torch.from_numpy(codes).double()
+    mean = values.mean(0)
+    centred = values - mean
+    with threads_for(len(codes) * codes.shape[1] ** 2):
+        covariance = centred.T @ centred / len(codes)
+    return mean.numpy(), covariance.numpy()
+
+
+def draw_gaussian(
+    n_samples: int, mean: np.ndarray, covariance: np.ndarray, generator: Generator
+) -> np.ndarray:
+    """Draw from N(mean, covariance), which may be singular; float64 (n_samples, len(mean))."""
+    values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
+    root = vectors * values.clamp(min=0.0).sqrt()
+    return mean + (normal((n_samples, len(mean)), generator) @ root.T).numpy()
+
+
+def draw_codes(n_samples: int, frequencies: np.ndarray, generator: Generator) -> np.ndarray:
+    """Draw codes independently by position, int64 of shape (n_samples, n_codes).
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of rows.
+    frequencies : ndarray of shape (n_codes, codebook_size)
+        How often each code is drawn, up to a factor per position.
+    generator : torch.Generator
+        Source of the draws, on the CPU.
+    """
+    weights = torch.tensor(frequencies, device="cpu", dtype=torch.float64)
+    return torch.multinomial(weights, n_samples, replacement=True, generator=generator).numpy().T

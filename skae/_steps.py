@@ -1,0 +1,158 @@
+"""One optimisation step: gradients by autograd into one flat vector, Adam, the row-slice rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from .modules import Core
+
+# A larger batch is worked off in slices of this many rows: memory stays bounded, and noise and
+# normalisation belong to the whole batch, so the result is that of one piece, to rounding.
+_SLICE_ROWS = 4096
+
+Loss = Callable[[Tensor, Any], Tensor]
+
+
+class AutogradStep:
+    """Adam steps [1]_ for any core and any objective.
+
+    All weights are views of one flat vector and all gradients of another, so that an update is
+    one fused operation. Weight decay is decoupled [2]_ and spares biases.
+
+    Parameters
+    ----------
+    core : Core
+        The network, on its device. Its parameters become views of the flat vector.
+    objective : callable
+        ``(x, out) -> (batch,)``.
+    generator : torch.Generator
+        Source of the noise, on the CPU.
+    learning_rate, weight_decay : float
+        Adam's step size, and what each step takes from the weights relative to it.
+    slice_rows : int, default=4096
+        Largest number of rows that pass through the network at once.
+
+    References
+    ----------
+    .. [1] Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1.
+    .. [2] Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        objective: Loss,
+        generator: Generator,
+        *,
+        learning_rate: float,
+        weight_decay: float = 0.0,
+        slice_rows: int = _SLICE_ROWS,
+    ) -> None:
+        self.core, self.objective, self.generator = core, objective, generator
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.slice_rows = slice_rows
+        self._flatten()
+        self.first_moment = torch.zeros_like(self.weights)
+        self.second_moment = torch.zeros_like(self.weights)
+        self.n_steps = self.weights.new_zeros(())
+        self._loss_sum = self.weights.new_zeros((), dtype=torch.float64)
+        self._n_rows = 0
+
+    def _flatten(self) -> None:
+        """Lay the weights, matrices first, into one vector and their gradients into another."""
+        parameters = [p for p in self.core.parameters() if p.requires_grad]
+        parameters.sort(key=lambda p: p.ndim < 2)
+        device = next((p.device for p in parameters), torch.device("cpu"))
+        dtype = next((p.dtype for p in parameters), torch.float32)
+        sizes = [p.numel() for p in parameters]
+        self.weights = torch.zeros(sum(sizes), device=device, dtype=dtype)
+        self.gradient = torch.zeros_like(self.weights)
+        self._n_decayed = sum(p.numel() for p in parameters if p.ndim >= 2)
+        views = zip(self.weights.split(sizes), self.gradient.split(sizes), strict=True)
+        for parameter, (weight, gradient) in zip(parameters, views, strict=True):
+            weight.copy_(parameter.detach().reshape(-1))
+            parameter.data = weight.view(parameter.shape)
+            parameter.grad = gradient.view(parameter.shape)
+
+    @property
+    def work_per_row(self) -> int:
+        """Multiply-adds of one forward pass per row, about one per weight."""
+        return len(self.weights)
+
+    def __call__(self, x: Tensor) -> None:
+        """Take one step on a global batch, shape (batch, n_features)."""
+        noise = self.core.draw_noise(len(x), self.generator)
+        if noise is not None:
+            noise = noise.to(device=x.device, dtype=x.dtype)
+        self.gradient.zero_()
+        for start in range(0, len(x), self.slice_rows):
+            rows = slice(start, start + self.slice_rows)
+            out = self.core(x[rows], None if noise is None else noise[rows])
+            loss = self.objective(x[rows], out).sum()
+            (loss / len(x)).backward()
+            self._loss_sum += loss.detach()
+            self.core.observe(x[rows], out)
+        self.core.update()
+        self._adam()
+        self._n_rows += len(x)
+
+    def _adam(self) -> None:
+        if self.weight_decay:
+            self.weights[: self._n_decayed].mul_(1 - self.learning_rate * self.weight_decay)
+        self.n_steps += 1
+        torch._fused_adam_(
+            [self.weights],
+            [self.gradient],
+            [self.first_moment],
+            [self.second_moment],
+            [],
+            [self.n_steps],
+            lr=self.learning_rate,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=0.0,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def end_epoch(self) -> float:
+        """Return the mean loss per row since the last call; NaN if a weight is not finite."""
+        finite = self.weights.isfinite().all()
+        mean = torch.where(finite, self._loss_sum / self._n_rows, torch.nan)
+        self._loss_sum.zero_()
+        self._n_rows = 0
+        return float(mean)  # the epoch's one wait for the device
+
+    def snapshot(self) -> list[Tensor]:
+        """Return copies of all state that training changes."""
+        return [tensor.clone() for tensor in self._state()]
+
+    def restore(self, snapshot: list[Tensor]) -> None:
+        """Go back to a snapshot."""
+        with torch.no_grad():
+            for tensor, saved in zip(self._state(), snapshot, strict=True):
+                tensor.copy_(saved)
+
+    def _state(self) -> list[Tensor]:
+        return [*self._optimizer(), self.weights, *self.core.buffers()]
+
+    def _optimizer(self) -> list[Tensor]:
+        return [self.first_moment, self.second_moment, self.n_steps]
+
+    def export_optimizer(self) -> list[np.ndarray]:
+        """Return Adam's moments and step count, and the generator's state, as NumPy arrays."""
+        optimizer = [tensor.cpu().numpy().copy() for tensor in self._optimizer()]
+        return [*optimizer, self.generator.get_state().numpy().copy()]
+
+    def import_optimizer(self, arrays: list[np.ndarray]) -> None:
+        """Continue from what `export_optimizer` returned."""
+        *optimizer, generator_state = arrays
+        for tensor, saved in zip(self._optimizer(), optimizer, strict=True):
+            tensor.copy_(torch.tensor(saved, device="cpu"))
+        self.generator.set_state(torch.tensor(generator_state, device="cpu"))

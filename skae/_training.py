@@ -1,0 +1,203 @@
+"""The loop: epochs, held-out loss, best weights, early stopping, divergence. Knows no estimator."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor
+
+from ._batches import Rows
+from ._steps import AutogradStep, Loss
+from .exceptions import ConvergenceError, ConvergenceWarning
+from .modules import Core
+
+_EVALUATION_ROWS = 2048
+_RETRIES = 2
+_RETRY_FACTOR = 0.1
+
+
+@dataclass
+class History:
+    """What a training run reports: losses per row in net units, one entry per epoch."""
+
+    loss_curve: list[float] = field(default_factory=list)
+    validation_loss_curve: list[float] = field(default_factory=list)
+    best_loss: float = math.inf
+
+    @property
+    def n_epochs(self) -> int:
+        """Number of epochs run."""
+        return len(self.loss_curve)
+
+
+class HeldOut:
+    """Rows kept out of training, and the noise under which all epochs are compared.
+
+    Parameters
+    ----------
+    core : Core
+        The network being trained.
+    objective : callable
+        ``(x, out) -> (batch,)``.
+    rows : Rows
+        The held-out rows.
+    generator : torch.Generator
+        Source of the noise.
+    """
+
+    def __init__(self, core: Core, objective: Loss, rows: Rows, generator: Generator) -> None:
+        self.core, self.objective, self.rows = core, objective, rows
+        self.noise = core.draw_noise(rows.n_rows, generator)
+
+    def losses(self) -> Tensor:
+        """Return the loss of each held-out row, float64 of shape (n_rows,), on the CPU."""
+        losses, start = [], 0
+        self.core.eval()
+        with torch.no_grad():
+            for x in self.rows.in_order(_EVALUATION_ROWS):
+                noise = None
+                if self.noise is not None:
+                    noise = self.noise[start : start + len(x)].to(x.device)
+                losses.append(self.objective(x, self.core(x, noise)).double())
+                start += len(x)
+        self.core.train()
+        return torch.cat(losses).cpu()
+
+
+class _Best:
+    """The best state so far, by held-out loss."""
+
+    def __init__(self, step: AutogradStep, held_out: HeldOut, *, start_counts: bool) -> None:
+        self.step, self.held_out = step, held_out
+        self.start = self.losses = held_out.losses()
+        self.start_counts = start_counts
+        self.start_state = self.state = step.snapshot()
+        self.loss = self.reference = float(self.start.mean()) if start_counts else math.inf
+        self.waited = 0
+
+    def consider(self, losses: Tensor, tol: float) -> None:
+        """Keep the step's state if it is the best; count epochs without a gain of `tol`."""
+        loss = float(losses.mean())
+        if loss < self.loss:
+            self.loss, self.losses, self.state = loss, losses, self.step.snapshot()
+        if loss < self.reference - tol * abs(self.reference) or self.reference == math.inf:
+            self.reference, self.waited = loss, 0
+        else:
+            self.waited += 1
+
+    def restore(self) -> None:
+        """Go to the best state; to the start where the gain over it is within its noise.
+
+        The noise is one standard error of the paired gain per held-out row.
+        """
+        gain = self.start - self.losses
+        noise = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+        if self.start_counts and float(gain.mean()) <= noise:
+            self.loss, self.state = float(self.start.mean()), self.start_state
+        self.step.restore(self.state)
+
+
+def train(
+    step: AutogradStep,
+    rows: Rows,
+    held_out: HeldOut | None,
+    *,
+    max_epochs: int,
+    batch_size: int,
+    n_iter_no_change: int,
+    tol: float,
+    start_counts: bool,
+    after_epoch: Callable[[], None],
+    report: Callable[[History], None],
+) -> History:
+    """Train until the held-out loss stops improving, or for all epochs without held-out rows.
+
+    Parameters
+    ----------
+    step : AutogradStep
+        The step; left in the best state.
+    rows : Rows
+        Training rows.
+    held_out : HeldOut or None
+        Rows that decide which epoch is kept; None keeps the last one.
+    max_epochs, batch_size, n_iter_no_change : int
+        Most epochs, rows per step, epochs without improvement before training stops.
+    tol : float
+        Smallest relative improvement of the held-out loss that counts as one.
+    start_counts : bool
+        Whether the state before the first epoch competes; it is left only for a gain on the
+        held-out rows beyond one standard error.
+    after_epoch : callable
+        Called after each epoch's last step.
+    report : callable
+        Called with the history after each epoch.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ConvergenceError
+        If the loss or a weight becomes infinite or NaN, at smaller learning rates too.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `max_epochs` ends training while the held-out loss still improves, or the learning rate
+        had to be lowered.
+    """
+    history = History()
+    best = held_out and _Best(step, held_out, start_counts=start_counts)
+    last_good, retries = step.snapshot(), 0
+    while history.n_epochs < max_epochs and not (best and best.waited >= n_iter_no_change):
+        for x in rows.epoch(batch_size, step.generator):
+            step(x)
+        after_epoch()
+        loss = step.end_epoch()
+        losses = held_out.losses() if held_out else None
+        if not math.isfinite(loss) or not (losses is None or bool(losses.isfinite().all())):
+            retries += 1
+            _retry(step, last_good, retries, history.n_epochs + 1)
+            continue
+        last_good = step.snapshot()
+        history.loss_curve.append(loss)
+        if losses is not None:
+            history.validation_loss_curve.append(float(losses.mean()))
+            best.consider(losses, tol)
+        report(history)
+    if best:
+        best.restore()
+        history.best_loss = best.loss
+        if 0 < max_epochs <= history.n_epochs and best.waited < n_iter_no_change:
+            warnings.warn(
+                f"Maximum epochs (max_iter={max_epochs}) reached and the held-out loss is still "
+                "improving. Increase max_iter.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+    elif history.loss_curve:
+        history.best_loss = history.loss_curve[-1]
+    return history
+
+
+def _retry(step: AutogradStep, last_good: list[Tensor], retries: int, epoch: int) -> None:
+    """Go back to the last good epoch with a smaller learning rate, or give up."""
+    if retries > _RETRIES:
+        raise ConvergenceError(
+            f"Training diverged in epoch {epoch}, also after the learning rate was lowered to "
+            f"{step.learning_rate:.1e}: the loss is infinite or NaN. Lower learning_rate, or "
+            "scale X."
+        )
+    step.restore(last_good)
+    step.learning_rate *= _RETRY_FACTOR
+    warnings.warn(
+        f"Training diverged in epoch {epoch}; it goes on from the epoch before with "
+        f"learning_rate={step.learning_rate:.1e}.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,271 @@
+"""VAETransformer: a variational autoencoder scored in nats, like PCA and GaussianMixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from ._base import BaseAutoencoder
+from ._basis import PrincipalAxes
+from ._batches import Rows
+from ._input import Scaling
+from ._parameters import Constraint, real
+from ._random import normal, whitened_normals
+from .modules import VAE, Core, VAEOutput
+from .modules._vae import MIN_NOISE_VARIANCE
+from .objectives import GaussianNegativeLogLikelihood, KLDivergence, Objective
+
+_SCORING_POINTS = 64
+
+
+class VAETransformer(BaseAutoencoder):
+    r"""Variational autoencoder: codes with a distribution, and a likelihood of the data.
+
+    The model is :math:`z \sim N(0, I)`, :math:`x | z \sim N(\hat x(z), s^2)` with learned noise
+    variance, trained on the evidence lower bound ([1]_, equation 3). Its score is that bound, in
+    nats per row of the original X: the unit of ``PCA.score``, ``FactorAnalysis.score`` and
+    ``GaussianMixture.score``. With ``init="pca"`` training starts at the maximum-likelihood
+    solution of probabilistic PCA ([2]_, equations 7 and 8), where the bound is exact.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        Number of codes per row. None is ``min(n_samples, n_features)``.
+    hidden_layer_sizes : sequence of int or "auto", default="auto"
+        Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
+        linear maps. "auto" is two layers: the power of two next to twice the number of features,
+        between 64 and 512, and half of it.
+    activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
+        Activation of the hidden layers.
+    encoder, decoder : callable, torch.nn.Module or None, default=None
+        Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
+        ``torch.nn.Linear``, or a module, which is copied. They are used as they are: without a
+        linear path and without a PCA start.
+    init : {"pca", "random"}, default="pca"
+        Where training starts: at PCA, or at random weights without a linear path.
+    scale : {"global", "standard"} or None, default="global"
+        How rows are brought to the network's units, undone in `inverse_transform`: centred and
+        divided by one number, which keeps PCA's geometry; divided per feature; or left alone.
+    batch_size : int or "auto", default="auto"
+        Rows per optimisation step. "auto" is the power of two next to ``n_samples / 200``,
+        between 32 and 512.
+    max_iter : int, default=200
+        Largest number of epochs. 0 keeps the start.
+    learning_rate : float, default=1e-3
+        Step size of Adam.
+    weight_decay : float, default=0.0
+        Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
+    early_stopping : bool or "auto", default="auto"
+        Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
+        when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
+        `max_iter` epochs and keeps the last.
+    validation_fraction : float, default=0.1
+        Fraction of X to hold out; "auto" holds out at least 5 rows.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement of the held-out loss after which training stops.
+    tol : float, default=1e-4
+        Smallest relative improvement that counts.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit, with its scaling and network.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1", ...; "auto" is CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, batches and the held-out rows. An int makes fits repeatable.
+    verbose : int, default=0
+        If positive, prints a line per epoch.
+    beta : float, default=1.0
+        Weight of the divergence from the prior in training. 1 is the evidence lower bound; scores
+        always use 1.
+
+    Attributes
+    ----------
+    noise_variance_ : float or ndarray of shape (n_features_in_,)
+        Variance of the likelihood in X's units; one number unless ``scale="standard"`` makes it
+        differ by feature.
+    lower_bound_ : float
+        Mean evidence lower bound of the training rows, in nats.
+    n_components_ : int
+        Number of codes per row.
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training rows.
+    n_samples_ : int
+        Number of training rows, over all `partial_fit` calls.
+    n_iter_ : int
+        Number of epochs run.
+    loss_curve_ : list of float
+        Mean of the objective per row, in nats in the network's units, per epoch.
+    validation_loss_curve_ : list of float
+        The same on the held-out rows.
+    best_loss_ : float
+        Held-out loss of the epoch that was kept; training loss of the last epoch if nothing was
+        held out, infinity if there was none.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had string names.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear model with the same score.
+    AutoencoderTransformer : Reconstruction alone.
+    VQVAETransformer : Discrete codes.
+
+    References
+    ----------
+    .. [1] Kingma and Welling, "Auto-Encoding Variational Bayes", 2014.
+    .. [2] Tipping and Bishop, "Probabilistic Principal Component Analysis", 1999.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from skae import VAETransformer
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> vae = VAETransformer(n_components=4, max_iter=20, random_state=0).fit(X[:1000])
+    >>> bool(vae.score(X[1000:]) > PCA(n_components=4).fit(X[:1000]).score(X[1000:]))
+    True
+    >>> vae.sample(3, random_state=0).shape
+    (3, 64)
+    """
+
+    _constraints: ClassVar[dict[str, list[Constraint]]] = {
+        **BaseAutoencoder._constraints,
+        "beta": [real("[0, inf)")],
+    }
+
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "relu",
+        encoder: Any = None,
+        decoder: Any = None,
+        init: str = "pca",
+        scale: str | None = "global",
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        beta: float = 1.0,
+    ) -> None:
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
+        self.init = init
+        self.scale = scale
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.beta = beta
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean evidence lower bound, in nats per row of X.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored; present by convention.
+
+        Returns
+        -------
+        float
+            Mean of `score_samples`.
+        """
+        return float(self.score_samples(X).mean())
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the evidence lower bound of each row, in nats, at beta 1.
+
+        The expectation over the posterior is an average over fixed antithetic points with
+        identity covariance, shared by all rows: exact where the decoder is linear, and the same
+        at every call.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Lower bounds of log p(x), float64.
+        """
+        return self._lower_bounds(self._known_rows(X))
+
+    def _lower_bounds(self, X: Any) -> np.ndarray:
+        points = whitened_normals(_SCORING_POINTS, self.n_components_)
+        likelihood, divergence = GaussianNegativeLogLikelihood(), KLDivergence()
+
+        def lower_bound(core: VAE, x: Tensor) -> Tensor:
+            mean, log_variance = core.posterior(x)
+            std = (0.5 * log_variance).exp()
+            total = x.new_zeros(len(x))
+            for point in points.to(x):
+                z = mean + std * point
+                out = VAEOutput(core.decode(z), z, mean, log_variance, core.noise_variance)
+                total += likelihood(x, out)
+            return -(total / len(points) + divergence(x, out))[:, None]
+
+        bounds = self._net.map_rows(lower_bound, X, self._evaluation_device())
+        return bounds[:, 0].astype(np.float64) - self._net.scaling.log_volume
+
+    def _n_encoded(self) -> int:
+        return 2 * self.n_components_
+
+    def _make_core(self, n_samples: int) -> Callable[..., Core]:
+        return partial(VAE, n_components=self.n_components_)
+
+    def _objective(self) -> Objective:
+        return Objective(GaussianNegativeLogLikelihood(), KLDivergence(self.beta))
+
+    def _start(
+        self, core: Core, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+    ) -> None:
+        mean_variance = float((scaling.variance / scaling.scale**2).mean())
+        noise = max(mean_variance if axes is None else axes.residual, MIN_NOISE_VARIANCE)
+        core.noise_variance.fill_(noise)
+        if axes is not None:
+            variances = np.maximum(axes.variances, noise)
+            gain = np.sqrt(variances - noise)[:, None]
+            encode = np.vstack([gain / variances[:, None] * axes.components, 0 * axes.components])
+            bias = np.concatenate([0 * variances, np.log(noise / variances)])
+            core.start_linear(encode, (gain * axes.components).T, scaling.to_net(scaling.mean), bias)
+
+    def _publish(self, X: Any) -> None:
+        net = self._net
+        noise_variance = float(net.arrays["noise_variance"]) * np.square(net.scaling.scale)
+        shared = np.all(noise_variance == noise_variance[0])
+        self.noise_variance_ = float(noise_variance[0]) if shared else noise_variance
+        self.lower_bound_ = float(self._lower_bounds(X).mean())
+
+    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
+        means = self._decode(normal((n_samples, self.n_components_), generator).numpy())
+        noise = normal(means.shape, generator).numpy()
+        return means + np.sqrt(self.noise_variance_) * noise

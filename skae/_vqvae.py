@@ -1,0 +1,315 @@
+"""VQVAETransformer: a vector-quantised autoencoder, several discrete codes per row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Generator
+
+from ._base import BaseAutoencoder, Session
+from ._basis import PrincipalAxes
+from ._batches import Rows
+from ._input import Scaling
+from ._parameters import Constraint, OneOf, integer, real
+from ._sampling import draw_codes
+from .modules import VQVAE, Core, perplexity
+from .objectives import Commitment, Objective, SquaredError
+
+_CODE_DIM = 4
+_KMEANS_ROWS_PER_CODE = 64
+_RESTART_ROWS_PER_CODE = 4
+
+
+class VQVAETransformer(BaseAutoencoder):
+    r"""Vector-quantised autoencoder: each row becomes a few discrete codes.
+
+    The encoder's output is cut into `n_codes` vectors and each is replaced by the nearest vector
+    of its own codebook before it is decoded [1]_. Codebooks start at k-means of the encodings,
+    follow them as exponential moving averages, and codes that fall out of use are moved onto
+    encodings of training rows after each epoch, so that codebooks stay alive.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        Number of codes per row. None is ``min(n_samples, n_features)``.
+    hidden_layer_sizes : sequence of int or "auto", default="auto"
+        Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
+        linear maps. "auto" is two layers: the power of two next to twice the number of features,
+        between 64 and 512, and half of it.
+    activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
+        Activation of the hidden layers.
+    encoder, decoder : callable, torch.nn.Module or None, default=None
+        Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
+        ``torch.nn.Linear``, or a module, which is copied. They are used as they are: without a
+        linear path and without a PCA start.
+    init : {"pca", "random"}, default="pca"
+        Where training starts: at PCA, or at random weights without a linear path.
+    scale : {"global", "standard"} or None, default="global"
+        How rows are brought to the network's units, undone in `inverse_transform`: centred and
+        divided by one number, which keeps PCA's geometry; divided per feature; or left alone.
+    batch_size : int or "auto", default="auto"
+        Rows per optimisation step. "auto" is the power of two next to ``n_samples / 200``,
+        between 32 and 512.
+    max_iter : int, default=200
+        Largest number of epochs. 0 keeps the start.
+    learning_rate : float, default=1e-3
+        Step size of Adam.
+    weight_decay : float, default=0.0
+        Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
+    early_stopping : bool or "auto", default="auto"
+        Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
+        when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
+        `max_iter` epochs and keeps the last.
+    validation_fraction : float, default=0.1
+        Fraction of X to hold out; "auto" holds out at least 5 rows.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement of the held-out loss after which training stops.
+    tol : float, default=1e-4
+        Smallest relative improvement that counts.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit, with its scaling and network.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1", ...; "auto" is CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, batches and the held-out rows. An int makes fits repeatable.
+    verbose : int, default=0
+        If positive, prints a line per epoch.
+    n_codes : int or "auto", default="auto"
+        Number of codes per row, a divisor of `n_components`. "auto" is the divisor that makes
+        vectors of about 4 components.
+    codebook_size : int, default=256
+        Number of vectors in each codebook; never more than there are training rows.
+    decay : float, default=0.99
+        Decay of the codebooks' moving averages, per batch.
+    commitment_weight : float, default=0.25
+        Weight of the commitment loss.
+    dead_code_threshold : float, default=0.05
+        A code is restarted when it is used less than this fraction of its codebook's mean use; 0
+        restarts only codes that are not used at all.
+
+    Attributes
+    ----------
+    codebook_ : ndarray of shape (n_codes_, codebook_size, code_dim)
+        The codebook vectors.
+    codebook_usage_ : ndarray of shape (n_codes_, codebook_size)
+        Fraction of the training rows that use each code.
+    n_codes_ : int
+        Number of codes per row.
+    perplexity_ : ndarray of shape (n_codes_,)
+        Exponential of the entropy of the codes' use: how many are in even use.
+    n_components_ : int
+        Number of codes per row.
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training rows.
+    n_samples_ : int
+        Number of training rows, over all `partial_fit` calls.
+    n_iter_ : int
+        Number of epochs run.
+    loss_curve_ : list of float
+        Mean of the objective per row, in the network's units, per epoch.
+    validation_loss_curve_ : list of float
+        The same on the held-out rows.
+    best_loss_ : float
+        Held-out loss of the epoch that was kept; training loss of the last epoch if nothing was
+        held out, infinity if there was none.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had string names.
+
+    See Also
+    --------
+    sklearn.cluster.KMeans : Vector quantization of the rows themselves.
+    AutoencoderTransformer : Continuous codes.
+    VAETransformer : Continuous codes with a distribution.
+
+    References
+    ----------
+    .. [1] van den Oord, Vinyals and Kavukcuoglu, "Neural Discrete Representation Learning", 2017.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import VQVAETransformer
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> vqvae = VQVAETransformer(n_components=8, codebook_size=64, max_iter=10, random_state=0)
+    >>> vqvae.fit_transform(X[:1000]).shape
+    (1000, 8)
+    >>> vqvae.codebook_.shape
+    (2, 64, 4)
+    """
+
+    _constraints: ClassVar[dict[str, list[Constraint]]] = {
+        **BaseAutoencoder._constraints,
+        "n_codes": [integer("[1, inf)"), OneOf("auto")],
+        "codebook_size": [integer("[1, inf)")],
+        "decay": [real("[0, 1)")],
+        "commitment_weight": [real("[0, inf)")],
+        "dead_code_threshold": [real("[0, 1)")],
+    }
+
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "relu",
+        encoder: Any = None,
+        decoder: Any = None,
+        init: str = "pca",
+        scale: str | None = "global",
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        n_codes: int | str = "auto",
+        codebook_size: int = 256,
+        decay: float = 0.99,
+        commitment_weight: float = 0.25,
+        dead_code_threshold: float = 0.05,
+    ) -> None:
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
+        self.init = init
+        self.scale = scale
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.n_codes = n_codes
+        self.codebook_size = codebook_size
+        self.decay = decay
+        self.commitment_weight = commitment_weight
+        self.dead_code_threshold = dead_code_threshold
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the fraction of variance explained, 1 - SSE / SST, with the training mean.
+
+        On training rows PCA's is ``explained_variance_ratio_.sum()``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored; present by convention.
+
+        Returns
+        -------
+        float
+            At most 1; where X equals the training mean, 1.0 if it is reproduced and else 0.0.
+        """
+        return self._explained_fraction(self._known_rows(X))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return minus the squared reconstruction error of each row, in X's units.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Minus the error summed over features, float64.
+        """
+        return -self._reconstruction_errors(self._known_rows(X))
+
+    def _make_core(self, n_samples: int) -> Callable[..., Core]:
+        self.n_codes_ = self._count_codes()
+        return partial(
+            VQVAE.with_codebooks,
+            n_codes=self.n_codes_,
+            codebook_size=min(self.codebook_size, n_samples),
+            code_dim=self.n_components_ // self.n_codes_,
+            decay=self.decay,
+        )
+
+    def _count_codes(self) -> int:
+        """Return the number of codes per row, a divisor of the number of components."""
+        k = self.n_components_
+        if self.n_codes != "auto":
+            if k % self.n_codes:
+                raise ValueError(
+                    f"n_codes={self.n_codes} does not divide n_components={k}: the code vectors "
+                    "would differ in length. Change one of them, or use n_codes='auto'."
+                )
+            return int(self.n_codes)
+        divisors = [n for n in range(1, k + 1) if k % n == 0]
+        return min(divisors, key=lambda n: abs(math.log(n * _CODE_DIM / k)))
+
+    def _objective(self) -> Objective:
+        return Objective(SquaredError(), Commitment(self.commitment_weight))
+
+    def _start(
+        self, core: Core, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+    ) -> None:
+        if axes is not None:
+            components = axes.components[self._allocate(axes.variances)]
+            core.start_linear(components, components.T, scaling.to_net(scaling.mean))
+        _, size, _ = core.quantizer.codebook.shape
+        with torch.no_grad():
+            z = core.encoder(rows.sample(_KMEANS_ROWS_PER_CODE * size, g))
+        core.quantizer.start_kmeans(z, self._rows_per_batch(rows.n_rows), g)
+
+    def _allocate(self, variances: np.ndarray) -> np.ndarray:
+        """Return the order that shares axes out so that codes carry about equal information.
+
+        Each axis, in descending order of variance, goes to the code vector whose product of
+        variances is smallest so far (Ge et al., "Optimized Product Quantization", 2013, 3.2).
+        """
+        logs = np.log(np.maximum(variances, np.finfo(np.float64).tiny))
+        logs -= logs.min()
+        groups: list[list[int]] = [[] for _ in range(self.n_codes_)]
+        for axis in range(len(logs)):
+            room = [group for group in groups if len(group) < len(logs) // self.n_codes_]
+            min(room, key=lambda group: logs[group].sum()).append(axis)
+        return np.concatenate(groups)
+
+    def _after_epoch(self, session: Session, rows: Rows) -> None:
+        quantizer = session.core.quantizer
+        n_rows = _RESTART_ROWS_PER_CODE * quantizer.codebook.shape[1]
+        with torch.no_grad():
+            z = session.core.encoder(rows.sample(n_rows, session.generator))
+        quantizer.restart_dead(z, self.dead_code_threshold, session.generator)
+
+    def _publish(self, X: Any) -> None:
+        self.codebook_ = self._net.arrays["quantizer.codebook"]
+        codes = self._net.map_rows(
+            lambda core, x: core.codes(x), X, self._evaluation_device()
+        )
+        size = self.codebook_.shape[1]
+        counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
+        self.codebook_usage_ = counts / len(codes)
+        self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
+
+    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
+        codes = draw_codes(n_samples, self.codebook_usage_, generator)
+        position = np.arange(self.n_codes_)
+        vectors = self.codebook_[position, codes].reshape(n_samples, -1)
+        return self._decode(vectors.astype(np.float64))

@@ -1,0 +1,113 @@
+"""Building a core: built-in perceptrons, or the user's own encoder and decoder."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator, nn
+
+from ._core import Core
+from ._mlp import MLP
+
+Part = nn.Module | Callable[[int, int], nn.Module] | None
+
+
+_FACTORY_LOCK = threading.Lock()
+
+
+def build_core(
+    make: Callable[[nn.Module, nn.Module], Core],
+    *,
+    n_features: int,
+    n_encoded: int,
+    n_components: int,
+    hidden_layer_sizes: Sequence[int],
+    activation: str,
+    skip: bool,
+    encoder: Part,
+    decoder: Part,
+    generator: Generator,
+) -> Core:
+    """Build encoder and decoder, the decoder's hidden layers in reverse order, and their core.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(encoder, decoder) -> Core``.
+    n_features, n_encoded, n_components : int
+        Widths of a row, of the encoder's output and of a code.
+    hidden_layer_sizes : sequence of int
+        Widths of the encoder's hidden layers.
+    activation : str
+        Activation of the built-in perceptrons.
+    skip : bool
+        Whether these have a linear path.
+    encoder, decoder : torch.nn.Module, callable ``(n_in, n_out) -> torch.nn.Module`` or None
+        The user's own parts; None for a perceptron.
+    generator : torch.Generator
+        Source of the initial weights.
+
+    Raises
+    ------
+    ValueError
+        If one of the user's own parts returns another shape than it must.
+    """
+    widths = list(hidden_layer_sizes)
+    parts = [
+        _build_part("encoder", encoder, n_features, n_encoded, widths, activation, skip, generator),
+        _build_part(
+            "decoder", decoder, n_components, n_features, widths[::-1], activation, skip, generator
+        ),
+    ]
+    return make(*parts)
+
+
+def _build_part(
+    role: str,
+    part: Part,
+    n_in: int,
+    n_out: int,
+    hidden_layer_sizes: Sequence[int],
+    activation: str,
+    skip: bool,
+    generator: Generator,
+) -> nn.Module:
+    """Return a perceptron for None, a deep copy of a module, or what a callable makes."""
+    if part is None:
+        return MLP(n_in, n_out, hidden_layer_sizes, activation, skip=skip, generator=generator)
+    if isinstance(part, nn.Module):
+        module = copy.deepcopy(part)
+    else:
+        module = _call_seeded(part, n_in, n_out, generator)
+    module = module.to(device="cpu", dtype=torch.float32)
+    with torch.no_grad():
+        rows = torch.zeros((2, n_in), device="cpu", dtype=torch.float32)
+        shape = tuple(module.eval()(rows).shape)
+    if shape != (2, n_out):
+        raise ValueError(
+            f"The {role} must map rows of shape (2, {n_in}) to shape (2, {n_out}), but "
+            f"{type(module).__name__} returned shape {shape}."
+        )
+    return module.train()
+
+
+def _call_seeded(
+    factory: Callable[[int, int], nn.Module], n_in: int, n_out: int, generator: Generator
+) -> nn.Module:
+    """Let a user's factory draw its weights reproducibly.
+
+    Such code draws from torch's global generator, which is set for the length of the call and put
+    back; the lock keeps simultaneous fits from drawing from each other's seed.
+    """
+    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
+    with _FACTORY_LOCK:
+        before = torch.random.get_rng_state()
+        try:
+            torch.random.default_generator.manual_seed(seed)
+            with torch.device("cpu"):
+                return factory(n_in, n_out)
+        finally:
+            torch.random.set_rng_state(before)

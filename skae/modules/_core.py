@@ -1,0 +1,82 @@
+"""The core contract: what the training loop and inference ask of every autoencoder network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+
+class Core(nn.Module):
+    """Abstract base of the three autoencoder networks.
+
+    A core works in net units (centred and scaled rows). The training loop knows nothing else
+    about a network than the methods below.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps rows of shape (batch, n_features) to the raw encoding.
+    decoder : torch.nn.Module
+        Maps latent vectors of shape (batch, n_components) to (batch, n_features).
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    @torch.no_grad()
+    def start_linear(
+        self,
+        encode: np.ndarray,
+        decode: np.ndarray,
+        shift: np.ndarray,
+        bias: np.ndarray | float = 0.0,
+    ) -> None:
+        """Start the linear paths at ``(x - shift) @ encode.T + bias`` and ``z @ decode.T + shift``.
+
+        Parameters
+        ----------
+        encode : ndarray of shape (n_encoded, n_features)
+            Weights of the encoder's linear path.
+        decode : ndarray of shape (n_features, n_components)
+            Weights of the decoder's.
+        shift : ndarray of shape (n_features,)
+            Where rows are centred.
+        bias : ndarray of shape (n_encoded,) or float, default=0.0
+            What the encoder returns there.
+        """
+        starts = ((self.encoder, encode, bias - encode @ shift), (self.decoder, decode, shift))
+        for part, weight, offset in starts:
+            part.linear.weight.copy_(torch.tensor(weight, device="cpu"))
+            part.linear.bias.copy_(torch.tensor(offset, device="cpu"))
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the codes, shape (batch, n_components), without randomness."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the reconstructions, shape (batch, n_features)."""
+        return self.decoder(z)
+
+    @abstractmethod
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Any:
+        """Return a named tuple that begins with ``x_hat`` and ``z``."""
+
+    def draw_noise(self, n_rows: int, generator: Generator) -> Tensor | None:
+        """Draw what `forward` needs for a global batch of `n_rows` rows, on the CPU.
+
+        Row ``i`` of the result belongs to row ``i`` of the batch, so a slice of the batch goes
+        with the same slice of the noise.
+        """
+        return None
+
+    def observe(self, x: Tensor, out: Any) -> None:
+        """Add a slice of the batch to the statistics that `update` turns into state."""
+
+    def update(self) -> None:
+        """Update what closed forms, not gradients, determine; called once per global batch."""

@@ -1,0 +1,112 @@
+"""Multilayer perceptrons: hidden layers, activations, the linear (PCA) path beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "identity": nn.Identity,
+    "logistic": nn.Sigmoid,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+_RECTIFIERS = {"gelu", "relu", "silu"}
+
+
+def linear(n_in: int, n_out: int, generator: Generator, gain: float = 1.0) -> nn.Linear:
+    """Make a float32 linear layer with Glorot-uniform weights and zero biases.
+
+    Unlike ``nn.Linear(...)`` it draws from `generator`, never from torch's global one.
+    """
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, device="cpu", dtype=torch.float32)
+    nn.init.xavier_uniform_(layer.weight, gain=gain, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class MLP(nn.Module):
+    """Multilayer perceptron, with a linear path beside it where `skip` asks for one.
+
+    Without `skip` it is the plain network ``linear, activation, ..., linear``. With `skip` its
+    output is ``linear(x) + nonlinear(x)`` where the last layer of the nonlinear path starts at
+    zero, so that the network starts as the linear map in ``linear`` and training adds what a
+    linear map cannot do.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Number of inputs and outputs.
+    hidden_layer_sizes : sequence of int
+        Widths of the hidden layers; empty for a linear map.
+    activation : {"gelu", "identity", "logistic", "relu", "silu", "tanh"}, default="relu"
+        Activation between the layers.
+    skip : bool, default=False
+        Whether a linear path runs beside the hidden layers.
+    generator : torch.Generator or None, default=None
+        Source of the initial weights; None starts from seed 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.modules import MLP
+    >>> net = MLP(4, 2, [8], skip=True)
+    >>> x = torch.ones(3, 4)
+    >>> torch.equal(net(x), net.linear(x))  # the nonlinear path starts at zero
+    True
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        hidden_layer_sizes: Sequence[int],
+        activation: str = "relu",
+        *,
+        skip: bool = False,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        generator = generator or torch.Generator("cpu").manual_seed(0)
+        gain = 2**0.5 if activation in _RECTIFIERS else 1.0
+        widths = [n_in, *hidden_layer_sizes]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+            layers += [linear(fan_in, fan_out, generator, gain), ACTIVATIONS[activation]()]
+        direct = skip or not hidden_layer_sizes
+        self.linear = linear(n_in, n_out, generator) if direct else None
+        if hidden_layer_sizes:
+            layers.append(linear(widths[-1], n_out, generator))
+            if skip:
+                nn.init.zeros_(layers[-1].weight)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows (batch, n_in) to (batch, n_out)."""
+        if self.linear is None:
+            return self.layers(x)
+        if len(self.layers) == 0:
+            return self.linear(x)
+        return self.linear(x) + self.layers(x)
+
+    @torch.no_grad()
+    def ignore_inputs(self, constant: Tensor) -> None:
+        """Zero the weights of inputs that never vary (boolean mask of shape (n_in,))."""
+        for layer in (self.linear, self.layers[0] if len(self.layers) else None):
+            if layer is not None:
+                layer.weight[:, constant] = 0.0
+
+    @torch.no_grad()
+    def silence_outputs(self, constant: Tensor) -> None:
+        """Zero the outputs of targets that never vary (boolean mask of shape (n_out,)).
+
+        Their targets are zero as well, so their gradients vanish and they stay exactly zero.
+        """
+        for layer in (self.linear, self.layers[-1] if len(self.layers) else None):
+            if layer is not None:
+                layer.weight[constant] = 0.0
+                layer.bias[constant] = 0.0

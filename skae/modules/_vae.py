@@ -1,0 +1,110 @@
+"""The variational autoencoder network: x -> q(z|x) -> z -> x_hat, with learned noise variance."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ._core import Core
+
+# Variance in net units, where the data has unit variance; keeps the likelihood of data that lies
+# exactly on a low-dimensional surface finite.
+MIN_NOISE_VARIANCE = 1e-6
+_LOG_VARIANCE_RANGE = (-30.0, 20.0)
+
+
+class VAEOutput(NamedTuple):
+    """What `VAE.forward` returns."""
+
+    x_hat: Tensor  # (batch, n_features), the likelihood's mean
+    z: Tensor  # (batch, n_components), a draw from the posterior
+    mean: Tensor  # (batch, n_components), of the posterior
+    log_variance: Tensor  # (batch, n_components), of the posterior
+    noise_variance: Tensor  # scalar, of the likelihood
+
+
+class VAE(Core):
+    r"""Variational autoencoder with a diagonal Gaussian posterior and Gaussian likelihood.
+
+    The posterior is :math:`q(z|x) = N(\mu(x), diag(\sigma^2(x)))` [1]_ and the likelihood
+    :math:`p(x|z) = N(\hat x(z), s^2 I)`. Given the networks, the bound is largest at
+    :math:`s^2 = E_q ||x - \hat x(z)||^2 / d` [2]_, so the noise variance follows that closed form
+    as an exponential moving average over batches instead of a gradient.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps (batch, n_features) to (batch, 2 * n_components): mean and log-variance.
+    decoder : torch.nn.Module
+        Maps (batch, n_components) to (batch, n_features).
+    n_components : int
+        Number of latent dimensions.
+    decay : float, default=0.95
+        Decay of the moving average of the noise variance, per batch.
+
+    References
+    ----------
+    .. [1] Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, equation 9.
+    .. [2] Rybkin, Daniilidis and Levine, "Simple and Effective VAE Training with Calibrated
+       Decoders", 2021, equation 8.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.modules import MLP, VAE
+    >>> core = VAE(MLP(4, 2 * 2, [8]), MLP(2, 4, [8]), n_components=2)
+    >>> core.encode(torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
+    """
+
+    noise_variance: Tensor
+    _squared_error: Tensor
+    _n_values: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, n_components: int, decay: float = 0.95
+    ) -> None:
+        super().__init__(encoder, decoder)
+        self.n_components = n_components
+        self.decay = decay
+        one = torch.ones((), device="cpu", dtype=torch.float32)
+        self.register_buffer("noise_variance", one)
+        self.register_buffer("_squared_error", 0 * one, persistent=False)
+        self.register_buffer("_n_values", 0 * one, persistent=False)
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of the posterior, each (batch, n_components)."""
+        mean, log_variance = self.encoder(x).split(self.n_components, dim=1)
+        return mean, log_variance.clamp(*_LOG_VARIANCE_RANGE)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the posterior mean, shape (batch, n_components)."""
+        return self.posterior(x)[0]
+
+    def draw_noise(self, n_rows: int, generator: Generator) -> Tensor:
+        """Draw standard normals of shape (n_rows, n_components)."""
+        return torch.randn(
+            (n_rows, self.n_components), generator=generator, device="cpu", dtype=torch.float32
+        )
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> VAEOutput:
+        """Encode, draw ``z = mean + std * noise`` (the mean itself without noise), decode."""
+        mean, log_variance = self.posterior(x)
+        z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
+        return VAEOutput(self.decode(z), z, mean, log_variance, self.noise_variance)
+
+    @torch.no_grad()
+    def observe(self, x: Tensor, out: VAEOutput) -> None:
+        """Add a slice's squared error to the batch's."""
+        self._squared_error += (x - out.x_hat).square().sum()
+        self._n_values += x.numel()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the noise variance towards the batch's mean squared error."""
+        self.noise_variance.lerp_(self._squared_error / self._n_values, 1 - self.decay)
+        self.noise_variance.clamp_(min=MIN_NOISE_VARIANCE)
+        self._squared_error.zero_()
+        self._n_values.zero_()

@@ -1,0 +1,90 @@
+"""The vector-quantised autoencoder network: x -> z_e -> codes -> z -> x_hat, straight through."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from ._core import Core
+from ._quantizers import EMAQuantizer
+
+
+class VQVAEOutput(NamedTuple):
+    """What `VQVAE.forward` returns."""
+
+    x_hat: Tensor  # (batch, n_features)
+    z: Tensor  # (batch, n_components), quantized
+    z_e: Tensor  # (batch, n_components), the encoder's output
+    codes: Tensor  # (batch, n_codes)
+
+
+class VQVAE(Core):
+    """Vector-quantised variational autoencoder [1]_.
+
+    The decoder sees the quantized vectors; gradients pass from them to the encoder unchanged
+    ("straight through", section 3.2 of [1]_).
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps (batch, n_features) to (batch, n_components).
+    decoder : torch.nn.Module
+        Maps (batch, n_components) to (batch, n_features).
+    quantizer : EMAQuantizer
+        Replaces the encoder's output by codebook vectors.
+
+    References
+    ----------
+    .. [1] van den Oord, Vinyals and Kavukcuoglu, "Neural Discrete Representation Learning", 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.modules import MLP, VQVAE, EMAQuantizer
+    >>> core = VQVAE(MLP(6, 4, [8]), MLP(4, 6, [8]), EMAQuantizer(2, 16, 2))
+    >>> core(torch.zeros(3, 6)).codes.shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, quantizer: EMAQuantizer) -> None:
+        super().__init__(encoder, decoder)
+        self.quantizer = quantizer
+
+    @classmethod
+    def with_codebooks(
+        cls,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        n_codes: int,
+        codebook_size: int,
+        code_dim: int,
+        decay: float,
+    ) -> VQVAE:
+        """Make the network together with its quantizer."""
+        return cls(encoder, decoder, EMAQuantizer(n_codes, codebook_size, code_dim, decay))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the quantized vectors, shape (batch, n_components)."""
+        return self.quantizer.lookup(self.codes(x))
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Return the integer codes, int64 of shape (batch, n_codes)."""
+        return self.quantizer.nearest(self.encoder(x))
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> VQVAEOutput:
+        """Encode, quantize, decode."""
+        z_e = self.encoder(x)
+        codes = self.quantizer.nearest(z_e)
+        z = self.quantizer.lookup(codes)
+        x_hat = self.decode(z_e + (z - z_e).detach())
+        return VQVAEOutput(x_hat, z, z_e, codes)
+
+    def observe(self, x: Tensor, out: VQVAEOutput) -> None:
+        """Add a slice's assignments to the batch's."""
+        self.quantizer.observe(out.z_e, out.codes)
+
+    def update(self) -> None:
+        """Move the codebooks."""
+        self.quantizer.update()
