@@ -63,7 +63,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_iter_no_change : int, default=10
         Epochs without an improvement of the held-out loss after which training stops.
     tol : float, default=1e-4
-        Smallest relative improvement that counts.
+        Smallest improvement of the held-out loss that counts, as a fraction of the total
+        variance: the unit of `score`.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, with its scaling and network.
     device : str, default="auto"
@@ -112,7 +113,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     >>> from sklearn.decomposition import PCA
     >>> from skae import AutoencoderTransformer
     >>> X, _ = load_digits(return_X_y=True)
-    >>> autoencoder = AutoencoderTransformer(n_components=4, max_iter=20, random_state=0)
+    >>> autoencoder = AutoencoderTransformer(4, early_stopping=False, max_iter=20, random_state=0)
     >>> autoencoder.fit_transform(X[:1000]).shape
     (1000, 4)
     >>> pca = PCA(n_components=4).fit(X[:1000])
@@ -205,7 +206,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         return Objective(SquaredError())
 
     def _start(
-        self, core: Core, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+        self, core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
     ) -> None:
         if axes is not None:
             core.start_linear(axes.components, axes.components.T, scaling.to_net(scaling.mean))

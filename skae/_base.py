@@ -2,56 +2,41 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
+from ._auto import count_held_out, hidden_widths, rows_per_batch
 from ._basis import PrincipalAxes, principal_axes
 from ._batches import Rows, StreamedRows, make_rows
 from ._device import own_torch_state, resolve_device, threads_for
 from ._inference import FittedNet
 from ._input import Scaling, check_codes, check_rows, dense_blocks, fit_scaling
-from ._parameters import (
-    BOOLEAN,
-    DEVICE,
-    NETWORK,
-    NONE,
-    RANDOM_STATE,
-    WIDTHS,
-    Constraint,
-    OneOf,
-    check_parameters,
-    integer,
-    real,
-)
+from ._parameters import SHARED_CONSTRAINTS, Constraint, check_parameters, integer
+from ._persistence import VersionedState
 from ._random import make_generator
 from ._steps import AutogradStep, Loss
 from ._training import HeldOut, History, train
 from .modules import MLP, Core, build_core
-
-_FEWEST_HELD_OUT = 5
 
 
 @dataclass
 class Session:
     """What one call of fit or partial_fit works with."""
 
-    build: Callable[..., Core]
-    core: Core
+    build: partial[Core]
+    core: Any
     scaling: Scaling
     step: AutogradStep
     device: torch.device
@@ -66,7 +51,7 @@ class Session:
         return make_rows(X, index, self.scaling, self.device)
 
 
-class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionedState, ABC):
     """What the three estimators share: everything but the model.
 
     A family says how its core is made (`_make_core`, `_n_encoded`), what is minimised
@@ -79,27 +64,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         "https://skae.readthedocs.io/en/stable/api.html#{estimator_module}.{estimator_name}"
     )
 
-    _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        "n_components": [integer("[1, inf)"), NONE],
-        "hidden_layer_sizes": [WIDTHS, OneOf("auto")],
-        "activation": [OneOf("gelu", "identity", "logistic", "relu", "silu", "tanh")],
-        "encoder": [NETWORK, NONE],
-        "decoder": [NETWORK, NONE],
-        "init": [OneOf("pca", "random")],
-        "scale": [OneOf("global", "standard"), NONE],
-        "batch_size": [integer("[1, inf)"), OneOf("auto")],
-        "max_iter": [integer("[0, inf)")],
-        "learning_rate": [real("(0, inf)")],
-        "weight_decay": [real("[0, inf)")],
-        "early_stopping": [BOOLEAN, OneOf("auto")],
-        "validation_fraction": [real("(0, 1)")],
-        "n_iter_no_change": [integer("[1, inf)")],
-        "tol": [real("[0, inf)")],
-        "warm_start": [BOOLEAN],
-        "device": [DEVICE],
-        "random_state": [integer("[0, 4294967295]"), RANDOM_STATE, NONE],
-        "verbose": [integer("[0, inf)"), BOOLEAN],
-    }
+    _constraints: ClassVar[dict[str, list[Constraint]]] = SHARED_CONSTRAINTS
 
     # -- what a family brings ------------------------------------------------------------------
 
@@ -113,7 +78,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     @abstractmethod
     def _start(
-        self, core: Core, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+        self, core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
     ) -> None:
         """Set what the core starts from; `axes` is None for a random start."""
 
@@ -128,6 +93,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _n_encoded(self) -> int:
         """Return the encoder's number of outputs."""
         return self.n_components_
+
+    def _loss_unit(self, scaling: Scaling) -> float:
+        """Return what `tol` is a fraction of: the rows' total variance in net units."""
+        return float((scaling.variance / scaling.scale**2).sum())
 
     def _after_epoch(self, session: Session, rows: Rows) -> None:
         """Learn what is learned between epochs."""
@@ -203,11 +172,15 @@ default=None
                 setattr(draft, name, value)
         with own_torch_state(gradients=True):
             yield draft
-        self.__dict__ = vars(draft)
+        self.__dict__ = draft.__dict__
 
     def _fit(self, X: Any, X_val: Any) -> None:
         X = self._enter(X)
-        n_held_out = self._count_held_out(X.shape[0], X_val)
+        if X_val is not None and self.early_stopping is False:
+            raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
+        n_held_out = 0
+        if X_val is None:
+            n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
         session = self._resume(X) if self.__sklearn_is_fitted__() else self._begin(X)
         order = torch.randperm(X.shape[0], generator=session.generator, device="cpu").numpy()
         rows = session.rows(X, np.sort(order[n_held_out:]))
@@ -252,23 +225,6 @@ default=None
         check_parameters(self, self._constraints)
         return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
 
-    def _count_held_out(self, n_samples: int, X_val: Any) -> int:
-        """Return how many rows of X are held out."""
-        if X_val is not None:
-            if self.early_stopping is False:
-                raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
-            return 0
-        wanted = math.ceil(self.validation_fraction * n_samples)
-        if self.early_stopping == "auto":
-            wanted = max(wanted, _FEWEST_HELD_OUT)
-            return wanted if 2 * wanted <= n_samples else 0
-        if self.early_stopping and wanted >= n_samples:
-            raise ValueError(
-                f"early_stopping=True leaves no row to train on with n_samples={n_samples} and "
-                f"validation_fraction={self.validation_fraction}. Use early_stopping='auto'."
-            )
-        return wanted if self.early_stopping else 0
-
     def _starts_at_pca(self) -> bool:
         return self.init == "pca" and self.encoder is None and self.decoder is None
 
@@ -280,9 +236,10 @@ default=None
         self.n_components_ = int(self.n_components or min(X.shape))
         build = partial(build_core, self._make_core(X.shape[0]), **self._blueprint(X.shape[1]))
         core = build(generator=generator)
-        for part, silence in ((core.encoder, MLP.ignore_inputs), (core.decoder, MLP.silence_outputs)):
-            if isinstance(part, MLP) and scaling.constant.any():
-                silence(part, torch.from_numpy(scaling.constant))
+        if isinstance(core.encoder, MLP):
+            core.encoder.ignore_inputs(torch.from_numpy(scaling.constant))
+        if isinstance(core.decoder, MLP):
+            core.decoder.silence_outputs(torch.from_numpy(scaling.constant))
         axes = None
         if self._starts_at_pca():
             axes = principal_axes(
@@ -301,7 +258,7 @@ default=None
             "n_features": n_features,
             "n_encoded": self._n_encoded(),
             "n_components": self.n_components_,
-            "hidden_layer_sizes": self._widths(n_features),
+            "hidden_layer_sizes": hidden_widths(self.hidden_layer_sizes, n_features),
             "activation": self.activation,
             "skip": self._starts_at_pca(),
             "encoder": self.encoder,
@@ -324,7 +281,7 @@ default=None
 
     def _make_session(
         self,
-        build: Callable[..., Core],
+        build: partial[Core],
         core: Core,
         scaling: Scaling,
         device: torch.device,
@@ -340,18 +297,21 @@ default=None
         return Session(build, core, scaling, step, device)
 
     def _train(
-        self, session: Session, rows: Rows, held_out: Rows | None, max_epochs: int
+        self, session: Session, rows: Rows, held_out_rows: Rows | None, max_epochs: int
     ) -> History:
-        step, batch_size = session.step, self._rows_per_batch(rows.n_rows)
-        with threads_for(batch_size * step.work_per_row):
+        step, batch_size = session.step, rows_per_batch(self.batch_size, rows.n_rows)
+        held_out = None
+        with threads_for(batch_size * session.core.largest_matrix):
+            if held_out_rows is not None:
+                held_out = HeldOut(session.core, step.objective, held_out_rows, session.generator)
             return train(
                 step,
                 rows,
-                held_out and HeldOut(session.core, step.objective, held_out, session.generator),
+                held_out,
                 max_epochs=max_epochs,
                 batch_size=batch_size,
                 n_iter_no_change=self.n_iter_no_change,
-                tol=self.tol,
+                tol=self.tol * self._loss_unit(session.scaling),
                 start_counts=self._starts_at_pca() or self.__sklearn_is_fitted__(),
                 after_epoch=lambda: self._after_epoch(session, rows),
                 report=self._report,
@@ -372,20 +332,6 @@ default=None
         self._net = FittedNet.from_core(session.build, session.core, session.scaling)
         self._optimizer = session.step.export_optimizer() if keep_optimizer else None
         self._publish(X)
-
-    def _widths(self, n_features: int) -> list[int]:
-        """Return the hidden widths; "auto" is about twice the row's width, then half of that."""
-        if isinstance(self.hidden_layer_sizes, str):
-            width = 2 ** round(math.log2(2 * n_features))
-            width = min(max(width, 64), 512)
-            return [width, width // 2]
-        return [int(width) for width in self.hidden_layer_sizes]
-
-    def _rows_per_batch(self, n_samples: int) -> int:
-        """Return the batch size; "auto" gives about 200 steps an epoch, with 32 to 512 rows."""
-        if self.batch_size == "auto":
-            return min(max(2 ** round(math.log2(max(n_samples, 1) / 200)), 32), 512)
-        return int(self.batch_size)
 
     # -- use -----------------------------------------------------------------------------------
 
@@ -488,22 +434,3 @@ default=None
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-    # -- pickling ------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_skae_version": version("skae")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        pickled = state.pop("_skae_version", "unknown")
-        if pickled != version("skae"):
-            warnings.warn(
-                InconsistentVersionWarning(
-                    estimator_name=type(self).__name__,
-                    current_sklearn_version=f"skae {version('skae')}",
-                    original_sklearn_version=f"skae {pickled}",
-                ),
-                stacklevel=2,
-            )
-        super().__setstate__(state)

@@ -106,9 +106,7 @@ def _from_row_products(blocks: Blocks, k: int) -> tuple[np.ndarray, np.ndarray]:
     return squares.numpy(), torch.nn.functional.normalize(axes, dim=1).numpy()
 
 
-def _lanczos(
-    blocks: Blocks, shape: tuple[int, int], k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _lanczos(blocks: Blocks, shape: tuple[int, int], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Leading singular values of a matrix too large for either Gram matrix."""
 
     def times(vector: np.ndarray) -> np.ndarray:
@@ -116,9 +114,8 @@ def _lanczos(
 
     def transposed_times(vector: np.ndarray) -> np.ndarray:
         ends = np.cumsum([len(block) for block in blocks()])[:-1]
-        return sum(
-            part @ block for part, block in zip(np.split(vector, ends), blocks(), strict=True)
-        )
+        parts = zip(np.split(vector, ends), blocks(), strict=True)
+        return functools.reduce(np.add, (part @ block for part, block in parts))
 
     operator = LinearOperator(shape, matvec=times, rmatvec=transposed_times, dtype=np.float64)
     _, values, axes = svds(operator, k, v0=np.ones(min(shape)), return_singular_vectors="vh")

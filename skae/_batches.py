@@ -69,9 +69,7 @@ class StreamedRows(Rows):
         Where batches go.
     """
 
-    def __init__(
-        self, X: Any, index: np.ndarray, scaling: Scaling, device: torch.device
-    ) -> None:
+    def __init__(self, X: Any, index: np.ndarray, scaling: Scaling, device: torch.device) -> None:
         super().__init__(len(index))
         self.X, self.index, self.scaling, self.device = X, index, scaling, device
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ class FittedNet:
 
     Parameters
     ----------
-    build : callable
-        ``build(generator=...) -> Core``: makes the network, whose weights are then loaded.
+    build : functools.partial
+        ``build(generator=...) -> Core``: makes the network, whose weights are then loaded; its
+        keywords describe it.
     arrays : dict of str to ndarray
         The network's state.
     scaling : Scaling
@@ -36,13 +38,13 @@ class FittedNet:
     """
 
     def __init__(
-        self, build: Callable[..., Core], arrays: dict[str, np.ndarray], scaling: Scaling
+        self, build: partial[Core], arrays: dict[str, np.ndarray], scaling: Scaling
     ) -> None:
         self.build, self.arrays, self.scaling = build, arrays, scaling
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
 
     @classmethod
-    def from_core(cls, build: Callable[..., Core], core: Core, scaling: Scaling) -> FittedNet:
+    def from_core(cls, build: partial[Core], core: Core, scaling: Scaling) -> FittedNet:
         """Copy a trained core's state."""
         arrays = {name: value.cpu().numpy().copy() for name, value in core.state_dict().items()}
         return cls(build, arrays, scaling)
@@ -91,14 +93,14 @@ class FittedNet:
         )
 
     def map_rows(
-        self, function: Callable[[Core, Tensor], Tensor], X: Any, device: torch.device
+        self, function: Callable[[Any, Tensor], Tensor], X: Any, device: torch.device
     ) -> np.ndarray:
         """Apply ``function(core, x)``, which works row by row, to rows X in net units."""
         return self._map(function, X, device, self.scaling.to_net, lambda _, result: result)
 
     def _map(
         self,
-        function: Callable[[Core, Tensor], Tensor],
+        function: Callable[[Any, Tensor], Tensor],
         X: Any,
         device: torch.device,
         enter: Callable[[np.ndarray], np.ndarray],
@@ -113,11 +115,10 @@ class FittedNet:
         """
         core = self.core(torch.float64 if X.dtype == np.float64 else torch.float32, device)
         block = np.zeros((BLOCK_ROWS, X.shape[1]), dtype=X.dtype)
-        work = BLOCK_ROWS * sum(array.size for array in self.arrays.values())
         results = []
         with (
             own_torch_state(gradients=False),
-            threads_for(work),
+            threads_for(BLOCK_ROWS * core.largest_matrix),
             np.errstate(over="ignore", invalid="ignore"),
         ):
             for start in range(0, X.shape[0], BLOCK_ROWS):

@@ -52,7 +52,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
         reset=reset,
     )
     values = X.data if sparse.issparse(X) else X
-    largest = max(values.max(initial=0), -values.min(initial=0))
+    largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
     if largest > _LARGEST:
         raise ValueError(
             f"Input X contains values as large as {largest:.1e}, whose squares overflow. Divide "
@@ -84,8 +84,8 @@ def _refuse_masks_and_dates(X: Any) -> None:
             "Masked arrays are not supported: the mask would be ignored. Fill the masked entries, "
             "for example with sklearn.impute.SimpleImputer on X.filled(np.nan)."
         )
-    kinds = getattr(X, "dtypes", getattr(X, "dtype", None))
-    for dtype in kinds if isinstance(kinds, list) or hasattr(kinds, "items") else [kinds]:
+    dtypes: Any = getattr(X, "dtypes", [getattr(X, "dtype", None)])
+    for dtype in dtypes:
         if getattr(dtype, "kind", None) in ("M", "m"):
             raise TypeError(
                 f"Input X has dtype {dtype}: dates and durations are not numbers. Convert them, "

@@ -20,7 +20,7 @@ class Constraint(Protocol):
 class Number:
     """A real number, or an integer, in an interval with brackets as in "[0, inf)"."""
 
-    def __init__(self, kind: type, interval: str) -> None:
+    def __init__(self, kind: type[Any], interval: str) -> None:
         self.kind, self.interval = kind, interval
         low, high = interval[1:-1].split(",")
         self.low, self.high = float(low), float(high)
@@ -29,6 +29,7 @@ class Number:
         """Tell whether `value` is such a number; bools and NaN are not."""
         if isinstance(value, bool | np.bool_) or not isinstance(value, self.kind):
             return False
+        value = float(value)
         above = value >= self.low if self.interval[0] == "[" else value > self.low
         below = value <= self.high if self.interval[-1] == "]" else value < self.high
         return bool(above and below)
@@ -95,6 +96,29 @@ RANDOM_STATE = Kind(
     "an instance of numpy.random.RandomState",
     lambda value: isinstance(value, np.random.RandomState),
 )
+
+
+SHARED_CONSTRAINTS: dict[str, list[Constraint]] = {
+    "n_components": [integer("[1, inf)"), NONE],
+    "hidden_layer_sizes": [WIDTHS, OneOf("auto")],
+    "activation": [OneOf("gelu", "identity", "logistic", "relu", "silu", "tanh")],
+    "encoder": [NETWORK, NONE],
+    "decoder": [NETWORK, NONE],
+    "init": [OneOf("pca", "random")],
+    "scale": [OneOf("global", "standard"), NONE],
+    "batch_size": [integer("[1, inf)"), OneOf("auto")],
+    "max_iter": [integer("[0, inf)")],
+    "learning_rate": [real("(0, inf)")],
+    "weight_decay": [real("[0, inf)")],
+    "early_stopping": [BOOLEAN, OneOf("auto")],
+    "validation_fraction": [real("(0, 1)")],
+    "n_iter_no_change": [integer("[1, inf)")],
+    "tol": [real("[0, inf)")],
+    "warm_start": [BOOLEAN],
+    "device": [DEVICE],
+    "random_state": [integer("[0, 4294967295]"), RANDOM_STATE, NONE],
+    "verbose": [integer("[0, inf)"), BOOLEAN],
+}
 
 
 def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Constraint]]) -> None:

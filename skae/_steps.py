@@ -79,11 +79,6 @@ class AutogradStep:
             parameter.data = weight.view(parameter.shape)
             parameter.grad = gradient.view(parameter.shape)
 
-    @property
-    def work_per_row(self) -> int:
-        """Multiply-adds of one forward pass per row, about one per weight."""
-        return len(self.weights)
-
     def __call__(self, x: Tensor) -> None:
         """Take one step on a global batch, shape (batch, n_features)."""
         noise = self.core.draw_noise(len(x), self.generator)

@@ -76,18 +76,15 @@ class _Best:
         self.start = self.losses = held_out.losses()
         self.start_counts = start_counts
         self.start_state = self.state = step.snapshot()
-        self.loss = self.reference = float(self.start.mean()) if start_counts else math.inf
+        self.loss = float(self.start.mean()) if start_counts else math.inf
         self.waited = 0
 
     def consider(self, losses: Tensor, tol: float) -> None:
         """Keep the step's state if it is the best; count epochs without a gain of `tol`."""
         loss = float(losses.mean())
+        self.waited = 0 if loss < self.loss - tol else self.waited + 1
         if loss < self.loss:
             self.loss, self.losses, self.state = loss, losses, self.step.snapshot()
-        if loss < self.reference - tol * abs(self.reference) or self.reference == math.inf:
-            self.reference, self.waited = loss, 0
-        else:
-            self.waited += 1
 
     def restore(self) -> None:
         """Go to the best state; to the start where the gain over it is within its noise.
@@ -127,7 +124,7 @@ def train(
     max_epochs, batch_size, n_iter_no_change : int
         Most epochs, rows per step, epochs without improvement before training stops.
     tol : float
-        Smallest relative improvement of the held-out loss that counts as one.
+        Smallest improvement on the best held-out loss so far that counts as one.
     start_counts : bool
         Whether the state before the first epoch competes; it is left only for a gain on the
         held-out rows beyond one standard error.
@@ -152,21 +149,21 @@ def train(
         had to be lowered.
     """
     history = History()
-    best = held_out and _Best(step, held_out, start_counts=start_counts)
+    best = None if held_out is None else _Best(step, held_out, start_counts=start_counts)
     last_good, retries = step.snapshot(), 0
     while history.n_epochs < max_epochs and not (best and best.waited >= n_iter_no_change):
         for x in rows.epoch(batch_size, step.generator):
             step(x)
         after_epoch()
         loss = step.end_epoch()
-        losses = held_out.losses() if held_out else None
+        losses = None if held_out is None else held_out.losses()
         if not math.isfinite(loss) or not (losses is None or bool(losses.isfinite().all())):
             retries += 1
             _retry(step, last_good, retries, history.n_epochs + 1)
             continue
         last_good = step.snapshot()
         history.loss_curve.append(loss)
-        if losses is not None:
+        if best and losses is not None:
             history.validation_loss_curve.append(float(losses.mean()))
             best.consider(losses, tol)
         report(history)

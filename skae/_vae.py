@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Generator, Tensor
 
 from ._base import BaseAutoencoder
@@ -69,7 +68,7 @@ class VAETransformer(BaseAutoencoder):
     n_iter_no_change : int, default=10
         Epochs without an improvement of the held-out loss after which training stops.
     tol : float, default=1e-4
-        Smallest relative improvement that counts.
+        Smallest improvement of the held-out loss that counts, in nats per feature.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, with its scaling and network.
     device : str, default="auto"
@@ -126,7 +125,8 @@ class VAETransformer(BaseAutoencoder):
     >>> from sklearn.decomposition import PCA
     >>> from skae import VAETransformer
     >>> X, _ = load_digits(return_X_y=True)
-    >>> vae = VAETransformer(n_components=4, max_iter=20, random_state=0).fit(X[:1000])
+    >>> vae = VAETransformer(n_components=4, early_stopping=False, max_iter=20, random_state=0)
+    >>> vae = vae.fit(X[:1000])
     >>> bool(vae.score(X[1000:]) > PCA(n_components=4).fit(X[:1000]).score(X[1000:]))
     True
     >>> vae.sample(3, random_state=0).shape
@@ -236,6 +236,9 @@ class VAETransformer(BaseAutoencoder):
         bounds = self._net.map_rows(lower_bound, X, self._evaluation_device())
         return bounds[:, 0].astype(np.float64) - self._net.scaling.log_volume
 
+    def _loss_unit(self, scaling: Scaling) -> float:
+        return float(len(scaling.mean))
+
     def _n_encoded(self) -> int:
         return 2 * self.n_components_
 
@@ -246,7 +249,7 @@ class VAETransformer(BaseAutoencoder):
         return Objective(GaussianNegativeLogLikelihood(), KLDivergence(self.beta))
 
     def _start(
-        self, core: Core, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+        self, core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
     ) -> None:
         mean_variance = float((scaling.variance / scaling.scale**2).mean())
         noise = max(mean_variance if axes is None else axes.residual, MIN_NOISE_VARIANCE)
@@ -256,7 +259,9 @@ class VAETransformer(BaseAutoencoder):
             gain = np.sqrt(variances - noise)[:, None]
             encode = np.vstack([gain / variances[:, None] * axes.components, 0 * axes.components])
             bias = np.concatenate([0 * variances, np.log(noise / variances)])
-            core.start_linear(encode, (gain * axes.components).T, scaling.to_net(scaling.mean), bias)
+            core.start_linear(
+                encode, (gain * axes.components).T, scaling.to_net(scaling.mean), bias
+            )
 
     def _publish(self, X: Any) -> None:
         net = self._net

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Generator
 
+from ._auto import rows_per_batch
 from ._base import BaseAutoencoder, Session
 from ._basis import PrincipalAxes
 from ._batches import Rows
@@ -70,7 +71,8 @@ class VQVAETransformer(BaseAutoencoder):
     n_iter_no_change : int, default=10
         Epochs without an improvement of the held-out loss after which training stops.
     tol : float, default=1e-4
-        Smallest relative improvement that counts.
+        Smallest improvement of the held-out loss that counts, as a fraction of the total
+        variance: the unit of `score`.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, with its scaling and network.
     device : str, default="auto"
@@ -137,7 +139,7 @@ class VQVAETransformer(BaseAutoencoder):
     >>> from sklearn.datasets import load_digits
     >>> from skae import VQVAETransformer
     >>> X, _ = load_digits(return_X_y=True)
-    >>> vqvae = VQVAETransformer(n_components=8, codebook_size=64, max_iter=10, random_state=0)
+    >>> vqvae = VQVAETransformer(n_components=8, codebook_size=64, max_iter=0, random_state=0)
     >>> vqvae.fit_transform(X[:1000]).shape
     (1000, 8)
     >>> vqvae.codebook_.shape
@@ -253,7 +255,7 @@ class VQVAETransformer(BaseAutoencoder):
     def _count_codes(self) -> int:
         """Return the number of codes per row, a divisor of the number of components."""
         k = self.n_components_
-        if self.n_codes != "auto":
+        if not isinstance(self.n_codes, str):
             if k % self.n_codes:
                 raise ValueError(
                     f"n_codes={self.n_codes} does not divide n_components={k}: the code vectors "
@@ -267,7 +269,7 @@ class VQVAETransformer(BaseAutoencoder):
         return Objective(SquaredError(), Commitment(self.commitment_weight))
 
     def _start(
-        self, core: Core, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+        self, core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
     ) -> None:
         if axes is not None:
             components = axes.components[self._allocate(axes.variances)]
@@ -275,7 +277,7 @@ class VQVAETransformer(BaseAutoencoder):
         _, size, _ = core.quantizer.codebook.shape
         with torch.no_grad():
             z = core.encoder(rows.sample(_KMEANS_ROWS_PER_CODE * size, g))
-        core.quantizer.start_kmeans(z, self._rows_per_batch(rows.n_rows), g)
+        core.quantizer.start_kmeans(z, rows_per_batch(self.batch_size, rows.n_rows), g)
 
     def _allocate(self, variances: np.ndarray) -> np.ndarray:
         """Return the order that shares axes out so that codes carry about equal information.
@@ -300,9 +302,7 @@ class VQVAETransformer(BaseAutoencoder):
 
     def _publish(self, X: Any) -> None:
         self.codebook_ = self._net.arrays["quantizer.codebook"]
-        codes = self._net.map_rows(
-            lambda core, x: core.codes(x), X, self._evaluation_device()
-        )
+        codes = self._net.map_rows(lambda core, x: core.codes(x), X, self._evaluation_device())
         size = self.codebook_.shape[1]
         counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
         self.codebook_usage_ = counts / len(codes)

@@ -50,6 +50,11 @@ def build_core(
     generator : torch.Generator
         Source of the initial weights.
 
+    Returns
+    -------
+    Core
+        The core, float32 on the CPU.
+
     Raises
     ------
     ValueError
@@ -106,7 +111,7 @@ def _call_seeded(
     with _FACTORY_LOCK:
         before = torch.random.get_rng_state()
         try:
-            torch.random.default_generator.manual_seed(seed)
+            torch.manual_seed(seed)
             with torch.device("cpu"):
                 return factory(n_in, n_out)
         finally:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from ._mlp import MLP
+
 
 class Core(nn.Module):
     """Abstract base of the three autoencoder networks.
@@ -52,8 +54,15 @@ class Core(nn.Module):
         """
         starts = ((self.encoder, encode, bias - encode @ shift), (self.decoder, decode, shift))
         for part, weight, offset in starts:
+            if not isinstance(part, MLP) or part.linear is None:
+                raise TypeError("Only perceptrons with a linear path can start at a linear map.")
             part.linear.weight.copy_(torch.tensor(weight, device="cpu"))
             part.linear.bias.copy_(torch.tensor(offset, device="cpu"))
+
+    @property
+    def largest_matrix(self) -> int:
+        """Number of entries of the largest weight: multiply-adds per row of its product."""
+        return max((p.numel() for p in self.parameters()), default=0)
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

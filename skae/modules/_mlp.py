@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -23,7 +24,7 @@ def linear(n_in: int, n_out: int, generator: Generator, gain: float = 1.0) -> nn
 
     Unlike ``nn.Linear(...)`` it draws from `generator`, never from torch's global one.
     """
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, device="cpu", dtype=torch.float32)
+    layer = nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
     nn.init.xavier_uniform_(layer.weight, gain=gain, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
@@ -75,14 +76,15 @@ class MLP(nn.Module):
         gain = 2**0.5 if activation in _RECTIFIERS else 1.0
         widths = [n_in, *hidden_layer_sizes]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(widths):
             layers += [linear(fan_in, fan_out, generator, gain), ACTIVATIONS[activation]()]
         direct = skip or not hidden_layer_sizes
         self.linear = linear(n_in, n_out, generator) if direct else None
         if hidden_layer_sizes:
-            layers.append(linear(widths[-1], n_out, generator))
+            last = linear(widths[-1], n_out, generator)
             if skip:
-                nn.init.zeros_(layers[-1].weight)
+                nn.init.zeros_(last.weight)
+            layers.append(last)
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,9 +98,8 @@ class MLP(nn.Module):
     @torch.no_grad()
     def ignore_inputs(self, constant: Tensor) -> None:
         """Zero the weights of inputs that never vary (boolean mask of shape (n_in,))."""
-        for layer in (self.linear, self.layers[0] if len(self.layers) else None):
-            if layer is not None:
-                layer.weight[:, constant] = 0.0
+        for layer in self._outer_layers(0):
+            layer.weight[:, constant] = 0.0
 
     @torch.no_grad()
     def silence_outputs(self, constant: Tensor) -> None:
@@ -106,7 +107,11 @@ class MLP(nn.Module):
 
         Their targets are zero as well, so their gradients vanish and they stay exactly zero.
         """
-        for layer in (self.linear, self.layers[-1] if len(self.layers) else None):
-            if layer is not None:
-                layer.weight[constant] = 0.0
-                layer.bias[constant] = 0.0
+        for layer in self._outer_layers(-1):
+            layer.weight[constant] = 0.0
+            layer.bias[constant] = 0.0
+
+    def _outer_layers(self, position: int) -> list[nn.Linear]:
+        """Return the first (0) or last (-1) linear layer of each path."""
+        layers = [self.linear, self.layers[position] if len(self.layers) else None]
+        return [layer for layer in layers if isinstance(layer, nn.Linear)]

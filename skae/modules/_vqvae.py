@@ -47,6 +47,8 @@ class VQVAE(Core):
     torch.Size([3, 2])
     """
 
+    quantizer: EMAQuantizer
+
     def __init__(self, encoder: nn.Module, decoder: nn.Module, quantizer: EMAQuantizer) -> None:
         super().__init__(encoder, decoder)
         self.quantizer = quantizer

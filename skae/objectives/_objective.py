@@ -60,6 +60,4 @@ class Objective:
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the objective per row, shape (batch,)."""
-        return sum(
-            (term.weight * term(x, out) for term in self.terms), start=x.new_zeros(len(x))
-        )
+        return sum((term.weight * term(x, out) for term in self.terms), start=x.new_zeros(len(x)))

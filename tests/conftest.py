@@ -1,0 +1,30 @@
+"""Data and markers that the tests share."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+
+def pytest_runtest_setup(item):
+    """Skip the tests marked `gpu` where there is no CUDA device."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Return the digits, 1797 rows of 64 pixels in [0, 1], float64, read-only."""
+    return _read_only(load_digits().data / 16.0)
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """Return 200 rows of 6 correlated features around a mean far from zero, float64, read-only."""
+    rng = np.random.default_rng(0)
+    return _read_only(5.0 + rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)))
+
+
+def _read_only(X):
+    X.flags.writeable = False
+    return X

@@ -1,0 +1,276 @@
+"""The house's structure: who may import whom, how long things may be, what is not used."""
+
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "skae"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each floor may import the floors before it, and nothing on its own floor.
+FLOORS = [
+    ["modules", "objectives"],
+    [
+        "exceptions",
+        "_auto",
+        "_device",
+        "_random",
+        "_parameters",
+        "metrics",
+        "_distributed",
+        "_callbacks",
+    ],
+    ["_input", "_basis"],
+    ["_batches"],
+    ["_steps"],
+    ["_training", "_inference"],
+    ["_sampling", "_persistence"],
+    ["_base"],
+    ["_autoencoder", "_vae", "_vqvae"],
+    ["__init__"],
+]
+RANKS = {unit: rank for rank, units in enumerate(FLOORS) for unit in units}
+FREE_FOR_ALL = {"exceptions"}
+
+BANNED = {
+    "DataLoader": "its workers and its seeds are global; `_batches` feeds the rows",
+    "fork_rng": "it is not thread-safe; `_random` makes a generator per fit",
+    "torch.load": "it reads pickles, which can run code",
+    "torch.save": "it writes pickles; fitted state is NumPy arrays",
+    "set_num_threads": "it is global and outlives the fit; `_device` limits the pools and restores",
+    "use_deterministic_algorithms": "it is global state of the caller's process",
+}
+
+MAX_FILE_LINES = 450
+MAX_FUNCTION_LINES = 80
+MAX_FUNCTION_LINES_P95 = 40
+
+# Where an import name is not the distribution's name.
+IMPORT_NAMES = {"scikit-learn": "sklearn"}
+
+
+def unit_of(path):
+    """Return the ranked unit of a file, given by its path inside the package."""
+    return path.parts[0].removesuffix(".py")
+
+
+def imported_modules(tree, path):
+    """Return the dotted names imported anywhere in the file at `path` inside the package."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += imported_from(node, path)
+    return names
+
+
+def imported_from(node, path):
+    """Return the dotted names of one `from ... import ...`, which may name submodules."""
+    home = ("skae", *path.parent.parts)
+    base = home[: len(home) + 1 - node.level] if node.level else ()
+    module = ".".join([*base, *([node.module] if node.module else [])])
+    if module != "skae":
+        return [module]
+    return [f"skae.{alias.name}" for alias in node.names]
+
+
+def imported_units(tree, path):
+    """Return the units of the package that the file at `path` inside the package imports."""
+    inside = [name.split(".") for name in imported_modules(tree, path)]
+    inside = [parts[1:] for parts in inside if parts[0] == "skae"]
+    return {parts[0] if parts and is_unit(parts[0]) else "__init__" for parts in inside}
+
+
+def is_unit(name):
+    """Tell submodules of the package from names that its `__init__` defines."""
+    return name in RANKS or (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir()
+
+
+def ladder_violations(source, path):
+    """Return a sentence for each import by which `source`, at `path`, climbs the ladder."""
+    unit = unit_of(path)
+    if unit not in RANKS:
+        return [f"skae/{path} has no rank: give `{unit}` a floor in FLOORS of {__file__}"]
+    imported = imported_units(ast.parse(source), path) - FREE_FOR_ALL - {unit}
+    return [
+        f"skae/{path} (floor {RANKS[unit]}) imports `{other}` (floor {RANKS.get(other, 'none')})"
+        for other in sorted(imported)
+        if RANKS.get(other, len(FLOORS)) >= RANKS[unit]
+    ]
+
+
+def dotted_names(tree):
+    """Return every name that the code uses, attributes and imports written with their dots."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            names.add(ast.unparse(node))
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module or ''}.{alias.name}" for alias in node.names}
+    return names
+
+
+def banned_uses(source):
+    """Return the banned names that `source` uses."""
+    names = dotted_names(ast.parse(source))
+    return [ban for ban in BANNED if any(f".{name}".endswith(f".{ban}") for name in names)]
+
+
+def function_lengths(source):
+    """Return the number of lines of each function in `source`, docstrings left out, by name."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return [(f.name, f.end_lineno - f.lineno + 1 - docstring_lines(f)) for f in functions]
+
+
+def docstring_lines(function):
+    """Return the number of lines of a function's docstring."""
+    if ast.get_docstring(function) is None:
+        return 0
+    return function.body[0].end_lineno - function.body[0].lineno + 1
+
+
+def declared_imports():
+    """Return the import names of the declared dependencies and of the extra `plot`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = project["dependencies"] + project["optional-dependencies"]["plot"]
+    names = [requirement.split(">=")[0].strip() for requirement in required]
+    return {IMPORT_NAMES.get(name, name) for name in names}
+
+
+def files():
+    """Parametrize a test over the files of the package."""
+    names = [path.relative_to(PACKAGE) for path in FILES]
+    return pytest.mark.parametrize("path", names, ids=[name.as_posix() for name in names])
+
+
+def read(path):
+    """Return the source of the file at `path` inside the package."""
+    return (PACKAGE / path).read_text(encoding="utf-8")
+
+
+@files()
+def test_imports_go_down_the_ladder(path):
+    """A file imports only lower floors, so the corridor can be read from left to right."""
+    assert not ladder_violations(read(path), path)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("_batches.py", "from ._training import train"),
+        ("_batches.py", "from skae._training import train"),
+        ("_batches.py", "import skae._training as training"),
+        ("_batches.py", "from skae import _training"),
+        ("_batches.py", "from . import _training"),
+        ("_batches.py", "def f():\n    from ._base import Base"),
+        ("_batches.py", "if TYPE_CHECKING:\n    from ._steps import Step"),
+        ("_batches.py", "from skae import load"),
+        ("_batches.py", "import skae"),
+        ("_vae.py", "from ._autoencoder import AutoencoderTransformer"),
+        ("_random.py", "from ._device import resolve_device"),
+        ("modules/_mlp.py", "from ..objectives import Term"),
+        ("modules/_mlp.py", "from .._random import normal"),
+        ("objectives/_losses.py", "from skae.modules import MLP"),
+    ],
+)
+def test_ladder_catches_upward_imports(path, source):
+    """The checker finds an import of the same or a higher floor in whatever form it is written."""
+    assert len(ladder_violations(source, Path(path))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("_batches.py", "from ._input import dense\nfrom .modules._mlp import MLP\nimport numpy"),
+        ("_random.py", "from .exceptions import ConvergenceError"),
+        ("modules/_mlp.py", "from ._core import Core\nfrom ..exceptions import ConvergenceError"),
+        ("modules/_mlp.py", "from . import _core\nfrom .. import modules"),
+        ("__init__.py", "from ._autoencoder import AutoencoderTransformer\nfrom . import metrics"),
+    ],
+)
+def test_ladder_allows_downward_imports(path, source):
+    """The checker leaves lower floors, a workshop's own files and the exceptions alone."""
+    assert ladder_violations(source, Path(path)) == []
+
+
+def test_ladder_asks_for_a_rank():
+    """A file that nobody has given a floor fails with the request to give it one."""
+    (message,) = ladder_violations("import numpy", Path("_attic.py"))
+    assert "give `_attic` a floor" in message
+
+
+@files()
+def test_third_party_imports_are_declared(path):
+    """A file imports the standard library, skae and the declared dependencies, nothing else."""
+    imported = {name.split(".")[0] for name in imported_modules(ast.parse(read(path)), path)}
+    assert imported <= declared_imports() | sys.stdlib_module_names | {"skae"}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "modules").glob("*.py")), ids=lambda p: p.name)
+def test_modules_know_no_sklearn(path):
+    """The networks are torch only and can be used without scikit-learn."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = imported_modules(tree, path.relative_to(PACKAGE))
+    assert not [name for name in names if name.split(".")[0] == "sklearn"]
+
+
+@files()
+def test_banned_names_are_not_used(path):
+    """Nothing is used that changes the caller's process or reads and writes pickles."""
+    assert {name: BANNED[name] for name in banned_uses(read(path))} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from torch.utils.data import DataLoader", ["DataLoader"]),
+        ("torch.utils.data.DataLoader(rows)", ["DataLoader"]),
+        ("with torch.random.fork_rng():\n    pass", ["fork_rng"]),
+        ("from torch import load", ["torch.load"]),
+        ("state = torch.load(path)", ["torch.load"]),
+        ("state = np.load(path)\nself.save(path)", []),
+    ],
+)
+def test_banned_names_are_caught(source, found):
+    """The checker knows a banned name behind any prefix and keeps its namesakes apart."""
+    assert banned_uses(source) == found
+
+
+@files()
+def test_files_are_short(path):
+    """A file fits into one reading."""
+    n_lines = len(read(path).splitlines())
+    assert n_lines <= MAX_FILE_LINES
+
+
+@files()
+def test_functions_are_short(path):
+    """A function fits on one screen."""
+    long = [item for item in function_lengths(read(path)) if item[1] > MAX_FUNCTION_LINES]
+    assert long == []
+
+
+def test_most_functions_are_very_short():
+    """Nineteen functions in twenty need no scrolling at all."""
+    lengths = [
+        length for path in FILES for _, length in function_lengths(path.read_text(encoding="utf-8"))
+    ]
+    assert np.percentile(lengths, 95) <= MAX_FUNCTION_LINES_P95
+
+
+def test_function_length_leaves_out_the_docstring():
+    """Documenting a function at length does not count against it."""
+    source = 'def f(x):\n    """One.\n\n    Two.\n    """\n    y = x\n    return y\n'
+    assert function_lengths(source) == [("f", 3)]
