@@ -110,11 +110,11 @@ def _lanczos(blocks: Blocks, shape: tuple[int, int], k: int) -> tuple[np.ndarray
     """Leading singular values of a matrix too large for either Gram matrix."""
 
     def times(vector: np.ndarray) -> np.ndarray:
-        return np.concatenate([block @ vector for block in blocks()])
+        return np.concatenate([block @ vector.ravel() for block in blocks()])
 
     def transposed_times(vector: np.ndarray) -> np.ndarray:
         ends = np.cumsum([len(block) for block in blocks()])[:-1]
-        parts = zip(np.split(vector, ends), blocks(), strict=True)
+        parts = zip(np.split(vector.ravel(), ends), blocks(), strict=True)
         return functools.reduce(np.add, (part @ block for part, block in parts))
 
     operator = LinearOperator(shape, matvec=times, rmatvec=transposed_times, dtype=np.float64)

@@ -1,0 +1,54 @@
+"""Tests of the principal axes against scikit-learn's PCA."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from skae import _basis
+from skae._basis import principal_axes
+
+
+def axes_of(X, k, n_blocks=3):
+    """Return the axes of X, centred, handed over in blocks."""
+    centred = X - X.mean(0)
+    constant = X.min(0) == X.max(0)
+    return principal_axes(lambda: np.array_split(centred, n_blocks), X.shape, k, constant)
+
+
+@pytest.mark.parametrize("shape", [(200, 12), (9, 40), (12, 12)])
+@pytest.mark.parametrize("path", ["exact", "lanczos"])
+def test_axes_are_pca_s(shape, path, monkeypatch):
+    """Components, signs, variances and the rest equal PCA's for tall, wide and square rows."""
+    if path == "lanczos":
+        monkeypatch.setattr(_basis, "_LARGEST_GRAM", 8)
+    k = 1 if path == "lanczos" else 5
+    X = np.random.default_rng(0).normal(size=shape) * np.geomspace(3, 0.1, shape[1])
+    pca, axes = PCA(k).fit(X), axes_of(X, k)
+    n_samples = shape[0]
+
+    np.testing.assert_allclose(axes.components, pca.components_, atol=1e-7)
+    np.testing.assert_allclose(
+        axes.variances * n_samples / (n_samples - 1), pca.explained_variance_, rtol=1e-8
+    )
+    left_out = X.var(0).sum() - axes.variances.sum()
+    assert axes.residual == pytest.approx(left_out / (shape[1] - k))
+
+
+def test_axes_beyond_the_rank_are_zero():
+    """Rows on a line have one axis, whatever was asked for."""
+    X = np.outer(np.arange(6.0), [3.0, 4.0, 0.0])
+    axes = axes_of(X, 5)
+
+    np.testing.assert_allclose(axes.components[0], [0.6, 0.8, 0.0], atol=1e-12)
+    assert not axes.components[1:].any()
+    assert not axes.variances[1:].any()
+    assert axes.residual == 0.0
+
+
+def test_constant_features_have_loadings_of_exactly_zero(digits):
+    """No rounding error leaks into pixels that never vary."""
+    constant = digits.min(0) == digits.max(0)
+    axes = axes_of(digits, 10)
+
+    assert constant.any()
+    assert not axes.components[:, constant].any()

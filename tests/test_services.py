@@ -1,0 +1,162 @@
+"""Tests of the small services: defaults, randomness, devices, threads, parameters, sampling."""
+
+import threading
+from numbers import Integral
+
+import numpy as np
+import pytest
+import torch
+
+from skae._auto import count_held_out, hidden_widths, rows_per_batch
+from skae._device import own_torch_state, resolve_device, threads_for
+from skae._parameters import NONE, Number, OneOf, check_parameters, integer, real
+from skae._random import make_generator, whitened_normals
+from skae._sampling import draw_codes, draw_gaussian, fit_gaussian
+
+
+@pytest.mark.parametrize(
+    ("n_features", "widths"), [(1, [64, 32]), (64, [128, 64]), (784, [512, 256])]
+)
+def test_auto_widths_grow_with_the_row(n_features, widths):
+    """They are powers of two between 32 and 512; given ones are taken as they are."""
+    assert hidden_widths("auto", n_features) == widths
+    assert hidden_widths((7, 5), n_features) == [7, 5]
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "rows"), [(1, 32), (1797, 32), (60_000, 256), (300_000, 512)]
+)
+def test_auto_batches_grow_with_the_data(n_samples, rows):
+    """About two hundred steps an epoch, between 32 and 512 rows each."""
+    assert rows_per_batch("auto", n_samples) == rows
+    assert rows_per_batch(7, n_samples) == 7
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "n_samples", "expected"),
+    [("auto", 9, 0), ("auto", 10, 5), ("auto", 1000, 100), (True, 20, 2), (False, 1000, 0)],
+)
+def test_held_out_rows(early_stopping, n_samples, expected):
+    """ "auto" wants at least five and at most half; True takes the fraction; False none."""
+    assert count_held_out(early_stopping, 0.1, n_samples) == expected
+
+
+def test_held_out_rows_must_leave_some():
+    """One row cannot be split."""
+    with pytest.raises(ValueError, match="n_samples=1 "):
+        count_held_out(True, 0.1, 1)
+
+
+def test_generators_follow_scikit_learn():
+    """Ints repeat, RandomState advances, None follows NumPy's global generator."""
+
+    def first(random_state):
+        return float(torch.rand((), generator=make_generator(random_state)))
+
+    state = np.random.RandomState(0)
+    assert first(3) == first(3)
+    assert first(state) != first(state)
+    shared = np.random.mtrand._rand
+    before = shared.get_state()
+    drawn = first(None)
+    shared.set_state(before)
+    assert first(None) == drawn
+    with pytest.raises(ValueError, match="cannot be used to seed"):
+        make_generator("seed")
+
+
+@pytest.mark.parametrize(("n_points", "k"), [(64, 1), (64, 5), (64, 100)])
+def test_scoring_points_have_exact_moments(n_points, k):
+    """Mean zero and identity covariance to rounding, so quadratic functions average exactly."""
+    points = whitened_normals(n_points, k)
+
+    torch.testing.assert_close(points.mean(0), torch.zeros(k, dtype=torch.float64))
+    torch.testing.assert_close(
+        points.T @ points / len(points), torch.eye(k, dtype=torch.float64), atol=1e-12, rtol=0
+    )
+
+
+def test_devices_are_resolved_or_refused_in_words():
+    """The CPU is always there; what is not a device says what to use."""
+    assert resolve_device("cpu") == torch.device("cpu")
+    for name in ("toaster", "mps", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device='{name}' cannot be used"):
+            resolve_device(name)
+
+
+def test_small_work_runs_on_one_thread_of_the_calling_thread_only():
+    """Inside the block this thread has one, another thread keeps its own, and all is restored."""
+    before, elsewhere = torch.get_num_threads(), []
+    with threads_for(10):
+        inside = torch.get_num_threads()
+        thread = threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+    with threads_for(10**12):
+        large = torch.get_num_threads()
+
+    assert (inside, large, torch.get_num_threads()) == (1, before, before)
+    assert elsewhere == [before]
+
+
+def test_own_torch_state_shields_and_restores():
+    """Inside, gradients are as asked and autocast is off; outside, all is as it was."""
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with own_torch_state(gradients=True):
+            product = torch.ones(2, 2, requires_grad=True) @ torch.ones(2, 2)
+            assert product.requires_grad
+            assert product.dtype == torch.float32
+        assert not torch.is_grad_enabled()
+        assert torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "good", "bad"),
+    [
+        (integer("[1, inf)"), [1, np.int64(5)], [0, 1.0, True, "1", None]),
+        (real("(0, 1)"), [0.5, np.float32(0.1)], [0, 1, float("nan"), False]),
+        (OneOf("a", "b"), ["a"], ["c", 1]),
+        (NONE, [None], [0]),
+    ],
+)
+def test_constraints_know_their_values(constraint, good, bad):
+    """Each accepts its own values and nothing else."""
+    assert all(constraint.allows(value) for value in good)
+    assert not any(constraint.allows(value) for value in bad)
+
+
+def test_parameter_errors_use_scikit_learn_s_words():
+    """The message names parameter, class, what is allowed and the value."""
+
+    class Thing:
+        size = -1
+
+    with pytest.raises(
+        ValueError,
+        match=r"The 'size' parameter of Thing must be an int in the range \[0, 5\] or None. "
+        r"Got -1 instead.",
+    ):
+        check_parameters(Thing(), {"size": [Number(Integral, "[0, 5]"), NONE]})
+
+
+def test_gaussian_draws_have_the_fitted_moments():
+    """Mean and covariance come back, for a singular covariance too."""
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(5000, 2)) @ [[1.0, 2.0, 0.0], [0.0, 1.0, 0.0]] + [1.0, 2.0, 3.0]
+    mean, covariance = fit_gaussian(codes)
+    drawn = draw_gaussian(200_000, mean, covariance, make_generator(0))
+
+    np.testing.assert_allclose(covariance, np.cov(codes.T, bias=True), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(drawn.mean(0), mean, atol=0.02)
+    np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=0.05)
+    assert np.ptp(drawn[:, 2]) < 1e-6
+
+
+def test_codes_are_drawn_at_their_frequencies():
+    """Each position follows its own frequencies."""
+    frequencies = np.array([[0.2, 0.8, 0.0], [0.0, 0.5, 0.5]])
+    drawn = draw_codes(100_000, frequencies, make_generator(0))
+    counts = np.stack([np.bincount(column, minlength=3) for column in drawn.T]) / 100_000
+
+    assert drawn.shape == (100_000, 2)
+    np.testing.assert_allclose(counts, frequencies, atol=0.01)

@@ -1,0 +1,138 @@
+"""Tests of the optimisation step against torch.optim and the row-slice rule."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from skae._steps import AutogradStep
+from skae.modules import MLP, VAE, VQVAE, Autoencoder, EMAQuantizer
+from skae.objectives import (
+    Commitment,
+    GaussianNegativeLogLikelihood,
+    KLDivergence,
+    Objective,
+    SquaredError,
+)
+
+
+def generator(seed=0):
+    """Return a seeded generator."""
+    return torch.Generator().manual_seed(seed)
+
+
+def make_core(kind):
+    """Return a float64 core of a kind and its objective."""
+    if kind == "vae":
+        core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), n_components=2)
+        objective = Objective(GaussianNegativeLogLikelihood(), KLDivergence())
+    elif kind == "vqvae":
+        core = VQVAE(MLP(5, 4, [8]), MLP(4, 5, [8]), EMAQuantizer(2, 6, 2))
+        core.quantizer.codebook.normal_(generator=generator())
+        objective = Objective(SquaredError(), Commitment())
+    else:
+        core, objective = Autoencoder(MLP(5, 2, [8]), MLP(2, 5, [8])), Objective(SquaredError())
+    return core.double(), objective
+
+
+def batches(n_steps, n_rows=23):
+    """Return float64 batches."""
+    return torch.randn(n_steps, n_rows, 5, generator=generator(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_updates_are_those_of_torch_adamw(weight_decay):
+    """Thirty steps give the weights that torch.optim gives, biases spared from the decay."""
+    core, objective = make_core("autoencoder")
+    reference = copy.deepcopy(core)
+    matrices = [p for p in reference.parameters() if p.ndim == 2]
+    biases = [p for p in reference.parameters() if p.ndim == 1]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=0.01)
+    step = AutogradStep(core, objective, generator(), learning_rate=0.01, weight_decay=weight_decay)
+    for x in batches(30):
+        step(x)
+        optimizer.zero_grad()
+        objective(x, reference(x)).mean().backward()
+        optimizer.step()
+
+    for ours, theirs in zip(core.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
+def test_slices_of_a_batch_equal_the_whole(kind):
+    """Weights and moving averages do not depend on how many rows pass at once, to 1e-10."""
+    states = []
+    for slice_rows in (4096, 7):
+        core, objective = make_core(kind)
+        step = AutogradStep(core, objective, generator(), learning_rate=0.01, slice_rows=slice_rows)
+        for x in batches(10):
+            step(x)
+        states.append((step.end_epoch(), core.state_dict()))
+
+    (whole_loss, whole), (sliced_loss, sliced) = states
+    assert whole_loss == pytest.approx(sliced_loss, rel=1e-12)
+    for name in whole:
+        torch.testing.assert_close(whole[name], sliced[name], rtol=1e-10, atol=1e-12)
+
+
+def test_epoch_loss_is_the_mean_over_rows_and_starts_anew():
+    """Batches of unequal size count by their rows."""
+    core, objective = make_core("autoencoder")
+    step = AutogradStep(core, objective, generator(), learning_rate=1e-12)
+    first, second = batches(2)
+    expected = float(torch.cat([objective(x, core(x)) for x in (first, second[:5])]).mean())
+    step(first)
+    step(second[:5])
+
+    assert step.end_epoch() == pytest.approx(expected, rel=1e-6)
+    step(second)
+    assert step.end_epoch() == pytest.approx(float(objective(second, core(second)).mean()), 1e-6)
+
+
+def test_epoch_loss_is_nan_when_a_weight_is():
+    """A weight that is not finite shows in the epoch's loss."""
+    core, objective = make_core("autoencoder")
+    step = AutogradStep(core, objective, generator(), learning_rate=0.01)
+    step(batches(1)[0])
+    step.weights[3] = float("inf")
+
+    assert np.isnan(step.end_epoch())
+
+
+def test_restoring_a_snapshot_repeats_the_same_steps():
+    """Weights, moments and buffers all go back."""
+    core, objective = make_core("vqvae")
+    step = AutogradStep(core, objective, generator(), learning_rate=0.01)
+    first, second, third = batches(3)
+    step(first)
+    saved = step.snapshot()
+    step(second)
+    once = copy.deepcopy(core.state_dict())
+    step(third)
+    step.restore(saved)
+    step(second)
+
+    for name, value in core.state_dict().items():
+        assert torch.equal(value, once[name])
+
+
+def test_exported_optimizer_continues_exactly():
+    """Another step object with the exported state takes the same next step."""
+    core, objective = make_core("vae")
+    step = AutogradStep(core, objective, generator(), learning_rate=0.01)
+    first, second = batches(2)
+    step(first)
+    twin_core = copy.deepcopy(core)
+    twin = AutogradStep(twin_core, objective, generator(9), learning_rate=0.01)
+    twin.import_optimizer(step.export_optimizer())
+    step(second)
+    twin(second)
+
+    for name, value in core.state_dict().items():
+        assert torch.equal(value, twin_core.state_dict()[name])
