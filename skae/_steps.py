@@ -89,11 +89,13 @@ class AutogradStep:
             rows = slice(start, start + self.slice_rows)
             out = self.core(x[rows], None if noise is None else noise[rows])
             loss = self.objective(x[rows], out).sum()
-            (loss / len(x)).backward()
+            if loss.requires_grad:
+                (loss / len(x)).backward()
             self._loss_sum += loss.detach()
             self.core.observe(x[rows], out)
         self.core.update()
-        self._adam()
+        if len(self.weights):
+            self._adam()
         self._n_rows += len(x)
 
     def _adam(self) -> None:

@@ -1,0 +1,126 @@
+"""Tests of VAETransformer against probabilistic PCA."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_wine
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import scale
+
+from skae import VAETransformer
+
+ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(params=["digits", "wine"])
+def X(request, digits):
+    """Return rows whose PCA likelihoods are known."""
+    return digits if request.param == "digits" else scale(load_wine().data)
+
+
+@pytest.mark.parametrize("k", [2, 5, 10])
+@pytest.mark.parametrize("init_scale", ["global", None])
+def test_the_start_has_pca_s_likelihood(X, k, init_scale):
+    """Before any epoch the bound is tight: the mean log-likelihood equals ``PCA.score``."""
+    start = VAETransformer(k, max_iter=0, scale=init_scale).fit(X)
+
+    assert start.score(X) == pytest.approx(PCA(k).fit(X).score(X), abs=2e-3)
+    assert start.lower_bound_ == pytest.approx(start.score(X))
+
+
+def test_each_row_s_bound_is_its_log_density(digits):
+    """At the start every row's bound is the density of N(mean, WW' + s^2 I), computed densely."""
+    model = VAETransformer(3, max_iter=0).fit(digits)
+    variances, axes = np.linalg.eigh(np.cov(digits.T, bias=True))
+    noise = variances[:-3].mean()
+    covariance = (
+        noise * np.eye(64) + axes[:, -3:] @ np.diag(variances[-3:] - noise) @ axes[:, -3:].T
+    )
+    centred = digits - digits.mean(0)
+    mahalanobis = np.einsum("ij,ij->i", centred, np.linalg.solve(covariance, centred.T).T)
+    log_density = -0.5 * (mahalanobis + np.linalg.slogdet(2 * np.pi * covariance)[1])
+
+    np.testing.assert_allclose(model.score_samples(digits), log_density, atol=2e-3)
+    assert model.noise_variance_ == pytest.approx(noise, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("init", "tolerance"),
+    # A constant learning rate leaves some noise of the sampled gradient in the solution.
+    [("pca", 0.01), ("random", 0.1)],
+)
+def test_a_linear_vae_trains_to_probabilistic_pca(init, tolerance):
+    """The bound of a linear VAE reaches the maximum likelihood and does not exceed it."""
+    X = scale(load_wine().data)
+    model = VAETransformer(
+        2,
+        hidden_layer_sizes=(),
+        init=init,
+        early_stopping=False,
+        learning_rate=3e-3 if init == "random" else 1e-3,
+        max_iter=300 if init == "random" else 100,
+        random_state=0,
+    ).fit(X)
+    best = PCA(2).fit(X).score(X)
+
+    assert best - tolerance < model.score(X) < best + 2e-3
+
+
+@ENDS_EARLY
+def test_better_than_pca_s_likelihood_on_new_rows(digits):
+    """On digits the held-out bound is several nats above ``PCA.score``."""
+    train, test = digits[:1300], digits[1300:]
+    model = VAETransformer(4, random_state=0).fit(train)
+
+    assert model.score(test) > PCA(4).fit(train).score(test) + 5
+
+
+@ENDS_EARLY
+def test_units_of_a_feature_shift_the_score_by_their_logarithm(blobs):
+    """A feature in eighths of its unit costs log 8 nats per row, when features are scaled."""
+    scaled = blobs * [1, 8, 1, 1, 1, 1]
+    model = VAETransformer(2, scale="standard", max_iter=3, random_state=0)
+    scores = [model.fit(X).score(X) for X in (blobs, scaled)]
+
+    assert scores[1] == pytest.approx(scores[0] - np.log(8), abs=1e-9)
+
+
+def test_draws_have_the_model_s_moments(digits):
+    """Draws include the likelihood's noise: their covariance is WW' + s^2 I."""
+    model = VAETransformer(3, max_iter=0).fit(digits)
+    draws = model.sample(50_000, random_state=0)
+    pca = PCA(3).fit(digits)
+
+    np.testing.assert_allclose(draws.mean(0), digits.mean(0), atol=0.01)
+    np.testing.assert_allclose(np.cov(draws.T), pca.get_covariance(), atol=0.01)
+
+
+def test_noise_variance_is_in_x_s_units(blobs):
+    """One number under one scale, one per feature otherwise; it follows the units squared."""
+    one = VAETransformer(2, max_iter=0).fit(blobs)
+    tenfold = VAETransformer(2, max_iter=0).fit(10 * blobs)
+    each = VAETransformer(2, max_iter=0, scale="standard").fit(blobs)
+
+    assert isinstance(one.noise_variance_, float)
+    assert tenfold.noise_variance_ == pytest.approx(100 * one.noise_variance_)
+    np.testing.assert_allclose(
+        each.noise_variance_ / blobs.var(0), each.noise_variance_[0] / blobs.var(0)[0]
+    )
+
+
+def test_beta_weighs_the_divergence_and_not_the_score(digits):
+    """A large beta gives codes with little information; the score stays a bound at beta 1."""
+    settings = dict(early_stopping=False, max_iter=20, random_state=0)
+    plain, heavy = (VAETransformer(4, beta=b, **settings).fit(digits) for b in (1.0, 50.0))
+
+    assert heavy.transform(digits).var() < 0.5 * plain.transform(digits).var()
+    assert heavy.score(digits) < plain.score(digits)
+
+
+def test_codes_are_the_posterior_mean(digits):
+    """From the start they are probabilistic PCA's, shrunk by 1 - s^2 / variance."""
+    model = VAETransformer(3, max_iter=0).fit(digits)
+    pca = PCA(3).fit(digits)
+    variances = pca.explained_variance_ * (len(digits) - 1) / len(digits)
+    shrunk = pca.transform(digits) / variances * np.sqrt(variances - model.noise_variance_)
+
+    np.testing.assert_allclose(model.transform(digits), shrunk, atol=1e-4)

@@ -1,0 +1,117 @@
+"""Tests of VQVAETransformer against k-means and its own codebook."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import KMeans
+from sklearn.neighbors import NearestNeighbors
+
+from skae import VQVAETransformer
+
+ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(scope="module")
+def fitted(digits):
+    """Return a model of two codes per row."""
+    model = VQVAETransformer(8, codebook_size=32, max_iter=10, early_stopping=False, random_state=0)
+    return model.fit(digits)
+
+
+def test_with_identity_networks_it_is_kmeans(digits):
+    """Inertia is within 3 % of scikit-learn's best of ten, and every row has its nearest vector."""
+    model = VQVAETransformer(
+        64,
+        n_codes=1,
+        codebook_size=64,
+        encoder=torch.nn.Identity(),
+        decoder=torch.nn.Identity(),
+        early_stopping=False,
+        max_iter=30,
+        random_state=0,
+    ).fit(digits)
+    inertia = -model.score_samples(digits).sum()
+    scaling = model._net.scaling
+    vectors = scaling.from_net(model.codebook_[0])
+    distances = ((digits[:, None] - vectors) ** 2).sum(2)
+
+    assert inertia < 1.03 * KMeans(64, n_init=10, random_state=0).fit(digits).inertia_
+    assert inertia == pytest.approx(distances.min(1).sum(), rel=1e-6)
+
+
+def test_codes_are_concatenated_codebook_vectors(fitted, digits):
+    """Each block of a row's code is a vector of that position's codebook."""
+    blocks = fitted.transform(digits).reshape(-1, 2, 4)
+    for position in range(2):
+        distances = np.abs(blocks[:, position, None] - fitted.codebook_[position]).max(2)
+        assert distances.min(1).max() == 0.0
+
+
+def test_usage_and_perplexity_describe_the_training_rows(fitted, digits):
+    """They equal what counting the rows' vectors gives, and codebooks are alive."""
+    blocks = fitted.transform(digits).reshape(-1, 2, 4)
+    for position in range(2):
+        _, counts = np.unique(blocks[:, position], axis=0, return_counts=True)
+        frequencies = counts / len(digits)
+        usage = fitted.codebook_usage_[position]
+        np.testing.assert_allclose(np.sort(usage[usage > 0]), np.sort(frequencies))
+        entropy = -(frequencies * np.log(frequencies)).sum()
+        assert fitted.perplexity_[position] == pytest.approx(np.exp(entropy))
+    assert (fitted.codebook_usage_ > 0).mean() > 0.95
+
+
+def test_draws_decode_codes_at_their_frequencies(fitted):
+    """Every draw is the decoding of a pair of codes, and each code comes as often as in training."""
+    pairs = np.stack(np.meshgrid(np.arange(32), np.arange(32), indexing="ij"), -1).reshape(-1, 2)
+    vectors = fitted.codebook_[np.arange(2), pairs].reshape(-1, 8)
+    decoded = fitted.inverse_transform(vectors.astype(np.float64))
+    draws = fitted.sample(4000, random_state=0)
+    distance, nearest = NearestNeighbors(n_neighbors=1).fit(decoded).kneighbors(draws)
+    codes = pairs[nearest[:, 0]]
+    frequencies = np.stack([np.bincount(column, minlength=32) for column in codes.T]) / 4000
+
+    assert distance.max() < 1e-6
+    np.testing.assert_allclose(frequencies, fitted.codebook_usage_, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("n_components", "n_codes"), [(64, 16), (16, 4), (10, 2), (7, 1), (2, 1), (1, 1)]
+)
+def test_auto_codes_divide_the_components(digits, n_components, n_codes):
+    """ "auto" is the divisor that makes vectors of about four components."""
+    model = VQVAETransformer(n_components, max_iter=0, codebook_size=4, random_state=0)
+
+    assert model.fit(digits[:50]).n_codes_ == n_codes
+
+
+def test_codes_must_divide_the_components(digits):
+    """The error names both numbers and the remedy."""
+    with pytest.raises(ValueError, match=r"n_codes=3 does not divide n_components=8.*'auto'"):
+        VQVAETransformer(8, n_codes=3).fit(digits[:50])
+
+
+def test_a_codebook_larger_than_the_data_is_cut(digits):
+    """It has at most as many vectors as there are rows, and each row is its own code."""
+    model = VQVAETransformer(64, n_codes=1, codebook_size=512, max_iter=0, random_state=0)
+    model.fit(digits[:40])
+
+    assert model.codebook_.shape == (1, 40, 64)
+    assert model.score(digits[:40]) > 0.95
+
+
+@ENDS_EARLY
+def test_training_improves_on_product_quantization_of_pca(digits):
+    """Held-out rows are reconstructed better than at the start."""
+    train, test = digits[:1300], digits[1300:]
+    start = VQVAETransformer(8, max_iter=0, random_state=0).fit(train)
+    model = VQVAETransformer(8, random_state=0).fit(train)
+
+    assert model.score(test) > start.score(test) + 0.03
+
+
+def test_axes_are_shared_out_between_codes(digits):
+    """The two strongest axes do not meet in one code vector."""
+    model = VQVAETransformer(4, n_codes=2, max_iter=0, random_state=0).fit(digits)
+    spread = model.codebook_.std(1)
+
+    assert spread[0].max() == pytest.approx(spread[1].max(), rel=0.3)
