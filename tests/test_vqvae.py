@@ -61,7 +61,7 @@ def test_usage_and_perplexity_describe_the_training_rows(fitted, digits):
 
 
 def test_draws_decode_codes_at_their_frequencies(fitted):
-    """Every draw is the decoding of a pair of codes, and each code comes as often as in training."""
+    """Every draw decodes a pair of codes, and each code comes as often as in training."""
     pairs = np.stack(np.meshgrid(np.arange(32), np.arange(32), indexing="ij"), -1).reshape(-1, 2)
     vectors = fitted.codebook_[np.arange(2), pairs].reshape(-1, 8)
     decoded = fitted.inverse_transform(vectors.astype(np.float64))

@@ -1,0 +1,68 @@
+"""Reconstruction of MNIST's test images by PCA and the three estimators, with all defaults.
+
+    python tests/benchmarks/mnist.py --data FOLDER
+
+FOLDER holds ``mnist.npz`` with ``X_train`` and ``X_test``, 60,000 and 10,000 rows of 784 bytes;
+without it the data come from ``sklearn.datasets.fetch_openml("mnist_784")``. Prints a table.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import fetch_openml
+from sklearn.decomposition import PCA
+
+from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
+
+ESTIMATORS = {
+    "PCA": PCA,
+    "AutoencoderTransformer": AutoencoderTransformer,
+    "VAETransformer": VAETransformer,
+    "VQVAETransformer": VQVAETransformer,
+}
+
+
+def load(folder):
+    """Return training and test images, float32 in [0, 1]."""
+    if folder is None:
+        images = fetch_openml("mnist_784", as_frame=False).data
+        train, test = images[:60_000], images[60_000:]
+    else:
+        with np.load(folder / "mnist.npz") as file:
+            train, test = file["X_train"], file["X_test"]
+    return train.astype(np.float32) / 255, test.astype(np.float32) / 255
+
+
+def run(name, n_components, train, test):
+    """Fit one estimator and print its line of the table."""
+    estimator = ESTIMATORS[name](n_components, random_state=0)
+    start = time.perf_counter()
+    estimator.fit(train)
+    seconds = time.perf_counter() - start
+    reconstruction = estimator.inverse_transform(estimator.transform(test))
+    error = np.square(test.astype(np.float64) - reconstruction).sum(1).mean()
+    print(
+        f"| {name} | {error:.3f} | {estimator.score(test):.3f} | {seconds:.0f} "
+        f"| {getattr(estimator, 'n_iter_', '-')} |",
+        flush=True,
+    )
+
+
+def main():
+    """Read the options and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder with mnist.npz")
+    parser.add_argument("--n-components", type=int, default=32)
+    parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=list(ESTIMATORS))
+    options = parser.parse_args()
+    train, test = load(options.data)
+    print("| estimator | squared error per image | `score` | fit, s | epochs |")
+    print("| --- | --- | --- | --- | --- |")
+    for name in options.estimators:
+        run(name, options.n_components, train, test)
+
+
+if __name__ == "__main__":
+    main()
