@@ -61,13 +61,6 @@ def threads_for(multiply_adds: int) -> Iterator[None]:
             yield
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run a block on one OpenMP thread: sums come out the same whatever the caller has set."""
-    with _openmp().limit(limits=1):
-        yield
-
-
 @lru_cache(maxsize=1)
 def _openmp() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="openmp")

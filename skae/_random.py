@@ -25,20 +25,3 @@ def make_generator(random_state: Any) -> Generator:
 def normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """Draw float64 standard normals on the CPU."""
     return torch.randn(shape, generator=generator, device="cpu", dtype=torch.float64)
-
-
-def whitened_normals(n_points: int, n_components: int) -> Tensor:
-    """Return a fixed design of points with mean zero and identity covariance, exactly.
-
-    Antithetic pairs of Gaussian draws, whitened: an average over them of any quadratic function
-    equals its expectation under N(0, I).
-
-    Returns
-    -------
-    torch.Tensor of shape (2 * max(n_points // 2, n_components), n_components), float64
-    """
-    n_pairs = max(n_points // 2, n_components)
-    draws = normal((n_pairs, n_components), Generator("cpu").manual_seed(0))
-    left, _, right = torch.linalg.svd(draws, full_matrices=False)
-    half = n_pairs**0.5 * left @ right
-    return torch.cat([half, -half])

@@ -1,10 +1,10 @@
-"""Where z comes from in sample(): a Gaussian over the codes, the prior, the code frequencies."""
+"""Where z comes from: a Gaussian over the codes, code frequencies, the scoring points."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from ._device import threads_for
 from ._random import normal
@@ -24,9 +24,10 @@ def draw_gaussian(
     n_samples: int, mean: np.ndarray, covariance: np.ndarray, generator: Generator
 ) -> np.ndarray:
     """Draw from N(mean, covariance), which may be singular; float64 (n_samples, len(mean))."""
-    values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
-    root = vectors * values.clamp(min=0.0).sqrt()
-    return mean + (normal((n_samples, len(mean)), generator) @ root.T).numpy()
+    with threads_for(len(mean) ** 2):
+        values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
+        root = vectors * values.clamp(min=0.0).sqrt()
+        return mean + (normal((n_samples, len(mean)), generator) @ root.T).numpy()
 
 
 def draw_codes(n_samples: int, frequencies: np.ndarray, generator: Generator) -> np.ndarray:
@@ -43,3 +44,21 @@ def draw_codes(n_samples: int, frequencies: np.ndarray, generator: Generator) ->
     """
     weights = torch.tensor(frequencies, device="cpu", dtype=torch.float64)
     return torch.multinomial(weights, n_samples, replacement=True, generator=generator).numpy().T
+
+
+def whitened_normals(n_points: int, n_components: int) -> Tensor:
+    """Return a fixed design of points with mean zero and identity covariance, exactly.
+
+    Antithetic pairs of Gaussian draws, whitened: an average over them of any quadratic function
+    equals its expectation under N(0, I).
+
+    Returns
+    -------
+    torch.Tensor of shape (2 * max(n_points // 2, n_components), n_components), float64
+    """
+    n_pairs = max(n_points // 2, n_components)
+    draws = normal((n_pairs, n_components), Generator("cpu").manual_seed(0))
+    with threads_for(n_components):
+        left, _, right = torch.linalg.svd(draws, full_matrices=False)
+        half = n_pairs**0.5 * left @ right
+    return torch.cat([half, -half])

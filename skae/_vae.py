@@ -14,12 +14,14 @@ from ._basis import PrincipalAxes
 from ._batches import Rows
 from ._input import Scaling
 from ._parameters import Constraint, real
-from ._random import normal, whitened_normals
+from ._random import normal
+from ._sampling import whitened_normals
 from .modules import VAE, Core, VAEOutput
 from .modules._vae import MIN_NOISE_VARIANCE
 from .objectives import GaussianNegativeLogLikelihood, KLDivergence, Objective
 
 _SCORING_POINTS = 64
+_POINTS_AT_ONCE = 8
 
 
 class VAETransformer(BaseAutoencoder):
@@ -86,8 +88,6 @@ class VAETransformer(BaseAutoencoder):
     noise_variance_ : float or ndarray of shape (n_features_in_,)
         Variance of the likelihood in X's units; one number unless ``scale="standard"`` makes it
         differ by feature.
-    lower_bound_ : float
-        Mean evidence lower bound of the training rows, in nats.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -217,24 +217,23 @@ class VAETransformer(BaseAutoencoder):
         ndarray of shape (n_samples,)
             Lower bounds of log p(x), float64.
         """
-        return self._lower_bounds(self._known_rows(X))
-
-    def _lower_bounds(self, X: Any) -> np.ndarray:
+        X = self._known_rows(X)
         points = whitened_normals(_SCORING_POINTS, self.n_components_)
         likelihood, divergence = GaussianNegativeLogLikelihood(), KLDivergence()
 
         def lower_bound(core: VAE, x: Tensor) -> Tensor:
             mean, log_variance = core.posterior(x)
             std = (0.5 * log_variance).exp()
+            out = VAEOutput(x, mean, mean, log_variance, core.noise_variance)
             total = x.new_zeros(len(x))
-            for point in points.to(x):
-                z = mean + std * point
-                out = VAEOutput(core.decode(z), z, mean, log_variance, core.noise_variance)
-                total += likelihood(x, out)
-            return -(total / len(points) + divergence(x, out))[:, None]
+            for some in points.to(x).split(_POINTS_AT_ONCE):
+                z = mean + std * some[:, None]  # (points, batch, n_components)
+                many = out._replace(x_hat=core.decode(z.flatten(0, 1)))
+                total += likelihood(x.repeat(len(some), 1), many).view(len(some), -1).sum(0)
+            return -total / len(points) - divergence(x, out)
 
         bounds = self._net.map_rows(lower_bound, X, self._evaluation_device())
-        return bounds[:, 0].astype(np.float64) - self._net.scaling.log_volume
+        return bounds.astype(np.float64) - self._net.scaling.log_volume
 
     def _loss_unit(self, scaling: Scaling) -> float:
         return float(len(scaling.mean))
@@ -268,7 +267,6 @@ class VAETransformer(BaseAutoencoder):
         noise_variance = float(net.arrays["noise_variance"]) * np.square(net.scaling.scale)
         shared = np.all(noise_variance == noise_variance[0])
         self.noise_variance_ = float(noise_variance[0]) if shared else noise_variance
-        self.lower_bound_ = float(self._lower_bounds(X).mean())
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         means = self._decode(normal((n_samples, self.n_components_), generator).numpy())

@@ -10,8 +10,8 @@ import torch
 from skae._auto import count_held_out, hidden_widths, rows_per_batch
 from skae._device import own_torch_state, resolve_device, threads_for
 from skae._parameters import NONE, Number, OneOf, check_parameters, integer, real
-from skae._random import make_generator, whitened_normals
-from skae._sampling import draw_codes, draw_gaussian, fit_gaussian
+from skae._random import make_generator
+from skae._sampling import draw_codes, draw_gaussian, fit_gaussian, whitened_normals
 
 
 @pytest.mark.parametrize(
