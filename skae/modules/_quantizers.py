@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -136,14 +138,20 @@ class EMAQuantizer(nn.Module):
         """
         mean = self.mean_counts.mean(1, keepdim=True)
         dead = self.mean_counts <= threshold * mean
-        scores = torch.rand((len(dead), len(z)), generator=generator, device="cpu")
-        rows = scores.topk(min(dead.shape[1], len(z)), dim=1).indices.to(z.device)
-        rows = rows.repeat(1, -(-dead.shape[1] // len(z)))[:, : dead.shape[1], None]
-        rows = rows.expand_as(self.codebook)
+        rows = self._draw_rows(len(z), generator).to(z.device)
+        rows = rows[:, :, None].expand_as(self.codebook)
         candidates = self.split(z).gather(1, rows)
         self.codebook.copy_(torch.where(dead[:, :, None], candidates, self.codebook))
         self.mean_counts.copy_(torch.where(dead, mean, self.mean_counts))
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
+
+    def _draw_rows(self, n_rows: int, generator: Generator) -> Tensor:
+        """Draw a row for each code, (n_codes, codebook_size), each once where there are enough."""
+        n_codes, size, _ = self.codebook.shape
+        shape = (n_codes, n_rows)
+        scores = torch.rand(shape, generator=generator, device="cpu", dtype=torch.float32)
+        distinct = scores.topk(min(size, n_rows), dim=1).indices
+        return distinct.repeat(1, math.ceil(size / n_rows))[:, :size]
 
 
 def perplexity(counts: Tensor) -> Tensor:
