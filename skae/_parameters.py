@@ -121,6 +121,12 @@ SHARED_CONSTRAINTS: dict[str, list[Constraint]] = {
 }
 
 
+_ADVICE = {
+    "n_components": " To choose it by the variance that is kept, search over integers with "
+    "skae.metrics.explained_variance_scorer."
+}
+
+
 def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Constraint]]) -> None:
     """Check an estimator's parameters against their constraints, in scikit-learn's words.
 
@@ -138,5 +144,5 @@ def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Constrai
             expected = f"{', '.join(most)} or {last}" if most else last
             raise ValueError(
                 f"The {name!r} parameter of {type(estimator).__name__} must be {expected}. "
-                f"Got {value!r} instead."
+                f"Got {value!r} instead." + _ADVICE.get(name, "")
             )

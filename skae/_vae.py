@@ -33,6 +33,9 @@ class VAETransformer(BaseAutoencoder):
     ``GaussianMixture.score``. With ``init="pca"`` training starts at the maximum-likelihood
     solution of probabilistic PCA ([2]_, equations 7 and 8), where the bound is exact.
 
+    `sample` draws from this model, noise included, so that draws have the data's spread;
+    ``inverse_transform`` of standard normal codes gives draws without it.
+
     Parameters
     ----------
     n_components : int, default=None
@@ -45,7 +48,8 @@ class VAETransformer(BaseAutoencoder):
         Activation of the hidden layers.
     encoder, decoder : callable, torch.nn.Module or None, default=None
         Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
-        ``torch.nn.Linear``, or a module, which is copied. They are used as they are: without a
+        ``torch.nn.Linear``, or a module, which is copied. The encoder returns ``2 * n_components``
+        columns, the posterior's means and log-variances. They are used as they are: without a
         linear path and without a PCA start.
     init : {"pca", "random"}, default="pca"
         Where training starts: at PCA, or at random weights without a linear path.

@@ -37,7 +37,7 @@ class VQVAETransformer(BaseAutoencoder):
     Parameters
     ----------
     n_components : int, default=None
-        Number of codes per row. None is ``min(n_samples, n_features)``.
+        Number of columns of `transform`. None is ``min(n_samples, n_features)``.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
         linear maps. "auto" is two layers: the power of two next to twice the number of features,
@@ -82,8 +82,8 @@ class VQVAETransformer(BaseAutoencoder):
     verbose : int, default=0
         If positive, prints a line per epoch.
     n_codes : int or "auto", default="auto"
-        Number of codes per row, a divisor of `n_components`. "auto" is the divisor that makes
-        vectors of about 4 components.
+        Number of discrete codes per row, a divisor of `n_components`. "auto" is the divisor that
+        makes vectors of about 4 components; for a prime number of components that may be one.
     codebook_size : int, default=256
         Number of vectors in each codebook; never more than there are training rows.
     decay : float, default=0.99
@@ -105,7 +105,7 @@ class VQVAETransformer(BaseAutoencoder):
     perplexity_ : ndarray of shape (n_codes_,)
         Exponential of the entropy of the codes' use: how many are in even use.
     n_components_ : int
-        Number of codes per row.
+        Number of columns of `transform`.
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training rows.
     n_samples_ : int
