@@ -66,6 +66,17 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Version
 
     _constraints: ClassVar[dict[str, list[Constraint]]] = SHARED_CONSTRAINTS
 
+    # Parameters that a fitted network cannot change any more.
+    _architecture: ClassVar[tuple[str, ...]] = (
+        "n_components",
+        "hidden_layer_sizes",
+        "activation",
+        "encoder",
+        "decoder",
+        "init",
+        "scale",
+    )
+
     # -- what a family brings ------------------------------------------------------------------
 
     @abstractmethod
@@ -181,7 +192,7 @@ default=None
         n_held_out = 0
         if X_val is None:
             n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
-        session = self._resume(X) if self.__sklearn_is_fitted__() else self._begin(X)
+        session = self._resume() if self.__sklearn_is_fitted__() else self._begin(X)
         order = torch.randperm(X.shape[0], generator=session.generator, device="cpu").numpy()
         rows = session.rows(X, np.sort(order[n_held_out:]))
         held_out, max_epochs = None, self.max_iter
@@ -209,7 +220,7 @@ default=None
                 f"{X.shape[0]} of the first partial_fit call, which fixes the PCA start. Pass "
                 "more rows first, or use init='random'."
             )
-        session = self._begin(X) if first else self._resume(X)
+        session = self._begin(X) if first else self._resume()
         if not first and self._optimizer is not None:
             session.step.import_optimizer(self._optimizer)
         rows = session.rows(X, np.arange(X.shape[0]))
@@ -234,7 +245,19 @@ default=None
         scaling = fit_scaling(X, self.scale)
         self.mean_ = scaling.mean
         self.n_components_ = int(self.n_components or min(X.shape))
-        build = partial(build_core, self._make_core(X.shape[0]), **self._blueprint(X.shape[1]))
+        self._fitted_with = {name: getattr(self, name) for name in self._architecture}
+        build = partial(
+            build_core,
+            self._make_core(X.shape[0]),
+            n_features=X.shape[1],
+            n_encoded=self._n_encoded(),
+            n_components=self.n_components_,
+            hidden_layer_sizes=hidden_widths(self.hidden_layer_sizes, X.shape[1]),
+            activation=self.activation,
+            skip=self._starts_at_pca(),
+            encoder=self.encoder,
+            decoder=self.decoder,
+        )
         core = build(generator=generator)
         if isinstance(core.encoder, MLP):
             core.encoder.ignore_inputs(torch.from_numpy(scaling.constant))
@@ -252,30 +275,17 @@ default=None
         self._start(core, axes, scaling, rows, generator)
         return self._make_session(build, core, scaling, device, generator)
 
-    def _blueprint(self, n_features: int) -> dict[str, Any]:
-        """Return what, beside the weights, determines the network."""
-        return {
-            "n_features": n_features,
-            "n_encoded": self._n_encoded(),
-            "n_components": self.n_components_,
-            "hidden_layer_sizes": hidden_widths(self.hidden_layer_sizes, n_features),
-            "activation": self.activation,
-            "skip": self._starts_at_pca(),
-            "encoder": self.encoder,
-            "decoder": self.decoder,
-        }
-
-    def _resume(self, X: Any) -> Session:
+    def _resume(self) -> Session:
         """Go on from the fitted network."""
-        net = self._net
-        wanted = {**self._blueprint(X.shape[1]), "n_components": self.n_components}
-        for name, fitted in net.build.keywords.items():
-            if wanted[name] is not fitted and wanted[name] != fitted and wanted[name] is not None:
+        for name, fitted in self._fitted_with.items():
+            wanted = getattr(self, name)
+            if repr(wanted) != repr(fitted):
                 raise ValueError(
-                    f"{type(self).__name__} cannot go on from its last fit with {name}="
-                    f"{wanted[name]!r}: the fitted network has {name}={fitted!r}. Fit it anew "
-                    "with warm_start=False, or set the parameter back."
+                    f"{type(self).__name__} cannot go on from its last fit with {name}={wanted!r}: "
+                    f"it was fitted with {name}={fitted!r}. Fit it anew with warm_start=False, or "
+                    "set the parameter back."
                 )
+        net = self._net
         device, generator = resolve_device(self.device), make_generator(self.random_state)
         return self._make_session(net.build, net.make_core(), net.scaling, device, generator)
 

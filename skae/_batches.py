@@ -75,7 +75,7 @@ class StreamedRows(Rows):
 
     def take(self, index: Tensor) -> Tensor:
         """Gather rows on the host and move them."""
-        rows = dense(self.X[self.index[index.numpy()]]).astype(np.float64)
+        rows = dense(self.X[self.index[index.numpy()]])
         return torch.from_numpy(self.scaling.to_net(rows).astype(np.float32)).to(self.device)
 
 

@@ -122,7 +122,7 @@ class FittedNet:
             np.errstate(over="ignore", invalid="ignore"),
         ):
             for start in range(0, X.shape[0], BLOCK_ROWS):
-                rows = dense(X[start : start + BLOCK_ROWS]).astype(np.float64)
+                rows = dense(X[start : start + BLOCK_ROWS])
                 block[: len(rows)] = enter(rows)
                 block[len(rows) :] = 0.0
                 result = function(core, torch.from_numpy(block).to(device))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
@@ -16,6 +17,8 @@ from sklearn.utils.validation import validate_data
 _BLOCK_BYTES = 2**25
 # Squares of larger values overflow float64.
 _LARGEST = 1e150
+# Variances below are cut short by underflow.
+_SMALLEST_VARIANCE = 1e-290
 # Squares of larger values overflow float32, in which training runs.
 _LARGEST_NET = 1e15
 
@@ -46,7 +49,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     _refuse_masks_and_dates(X)
     X = validate_data(
         estimator,
-        _without_gradient(X),
+        _without_torch(X),
         accept_sparse="csr",
         dtype=[np.float64, np.float32],
         reset=reset,
@@ -69,7 +72,8 @@ def check_codes(estimator: Any, X: Any, n_components: int) -> np.ndarray:
     ValueError
         If X does not have `n_components` columns, or holds NaN or infinity.
     """
-    X = check_array(_without_gradient(X), dtype=[np.float64, np.float32], input_name="X")
+    _refuse_masks_and_dates(X)
+    X = check_array(_without_torch(X), dtype=[np.float64, np.float32], input_name="X")
     if X.shape[1] != n_components:
         raise ValueError(
             f"X has {X.shape[1]} components, but {type(estimator).__name__}.inverse_transform "
@@ -86,28 +90,33 @@ def _refuse_masks_and_dates(X: Any) -> None:
         )
     dtypes: Any = getattr(X, "dtypes", [getattr(X, "dtype", None)])
     for dtype in dtypes:
-        if getattr(dtype, "kind", None) in ("M", "m"):
+        temporal = getattr(dtype, "is_temporal", lambda: False)  # polars
+        if getattr(dtype, "kind", None) in ("M", "m") or temporal():
             raise TypeError(
                 f"Input X has dtype {dtype}: dates and durations are not numbers. Convert them, "
                 "for example with X.astype('int64')."
             )
 
 
-def _without_gradient(X: Any) -> Any:
-    """Detach a tensor that takes part in a gradient; leave anything else alone."""
-    return X.detach() if getattr(X, "requires_grad", False) else X
+def _without_torch(X: Any) -> Any:
+    """Turn a tensor, wherever it is, into an array; leave anything else alone."""
+    if not isinstance(X, torch.Tensor):
+        return X
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
 
 
 def dense_blocks(X: Any, n_rows: int | None = None) -> Iterator[np.ndarray]:
     """Yield consecutive rows of X, dense or CSR, as dense float64 blocks."""
     n_rows = n_rows or max(1, _BLOCK_BYTES // (8 * X.shape[1]))
     for start in range(0, X.shape[0], n_rows):
-        yield dense(X[start : start + n_rows]).astype(np.float64)
+        yield dense(X[start : start + n_rows])
 
 
 def dense(X: Any) -> np.ndarray:
-    """Return rows as an ndarray."""
-    return X.toarray() if sparse.issparse(X) else np.asarray(X)
+    """Return rows as float64 in C order, in which sums round alike whatever the order was."""
+    rows = X.toarray() if sparse.issparse(X) else X
+    return np.ascontiguousarray(rows, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,7 @@ def fit_scaling(X: Any, kind: str | None) -> Scaling:
     Raises
     ------
     ValueError
-        If a feature stays too large for float32.
+        If a feature stays too large for float32, or all variances underflow.
     """
     n_samples, n_features = X.shape
     total = np.zeros(n_features)
@@ -177,6 +186,11 @@ def fit_scaling(X: Any, kind: str | None) -> Scaling:
     mean = np.where(varies, total / n_samples, low)
     squares = sum((np.square(block - mean).sum(0) for block in dense_blocks(X)), np.zeros(1))
     variance = np.where(varies, squares / n_samples, 0.0)
+    if varies.any() and variance.max() < _SMALLEST_VARIANCE:
+        raise ValueError(
+            f"X varies by no more than {(high - low).max():.1e}, too small: squares underflow. "
+            "Multiply X by a constant."
+        )
 
     scale = np.ones(n_features)
     if kind == "global" and variance.any():

@@ -25,7 +25,7 @@ def draw_gaussian(
 ) -> np.ndarray:
     """Draw from N(mean, covariance), which may be singular; float64 (n_samples, len(mean))."""
     with threads_for(len(mean) ** 2):
-        values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
+        values, vectors = torch.linalg.eigh(torch.tensor(covariance, device="cpu"))
         root = vectors * values.clamp(min=0.0).sqrt()
         return mean + (normal((n_samples, len(mean)), generator) @ root.T).numpy()
 

@@ -155,6 +155,8 @@ class VQVAETransformer(BaseAutoencoder):
         "dead_code_threshold": [real("[0, 1)")],
     }
 
+    _architecture = (*BaseAutoencoder._architecture, "n_codes", "codebook_size", "decay")
+
     def __init__(
         self,
         n_components: int | None = None,

@@ -1,5 +1,10 @@
 """Data and markers that the tests share."""
 
+import os
+
+# SciPy reads it when it is imported: with it scikit-learn's array-API checks run.
+os.environ["SCIPY_ARRAY_API"] = "1"
+
 import numpy as np
 import pytest
 import torch

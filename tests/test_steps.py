@@ -86,13 +86,13 @@ def test_epoch_loss_is_the_mean_over_rows_and_starts_anew():
     core, objective = make_core("autoencoder")
     step = AutogradStep(core, objective, generator(), learning_rate=1e-12)
     first, second = batches(2)
-    expected = float(torch.cat([objective(x, core(x)) for x in (first, second[:5])]).mean())
+    expected = torch.cat([objective(x, core(x)) for x in (first, second[:5])]).mean().item()
     step(first)
     step(second[:5])
 
     assert step.end_epoch() == pytest.approx(expected, rel=1e-6)
     step(second)
-    assert step.end_epoch() == pytest.approx(float(objective(second, core(second)).mean()), 1e-6)
+    assert step.end_epoch() == pytest.approx(objective(second, core(second)).mean().item(), 1e-6)
 
 
 def test_epoch_loss_is_nan_when_a_weight_is():

@@ -87,10 +87,21 @@ def _build_part(
         module = copy.deepcopy(part)
     else:
         module = _call_seeded(part, n_in, n_out, generator)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"The {role} must be a torch.nn.Module or a callable (n_in, n_out) that returns one, "
+            f"but {part!r} returned {module!r}."
+        )
     module = module.to(device="cpu", dtype=torch.float32)
-    with torch.no_grad():
-        rows = torch.zeros((2, n_in), device="cpu", dtype=torch.float32)
-        shape = tuple(module.eval()(rows).shape)
+    rows = torch.zeros((2, n_in), device="cpu", dtype=torch.float32)
+    try:
+        with torch.no_grad():
+            shape = tuple(module.eval()(rows).shape)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The {role} must map rows of shape (2, {n_in}) to shape (2, {n_out}), but "
+            f"{type(module).__name__} failed: {error}"
+        ) from error
     if shape != (2, n_out):
         raise ValueError(
             f"The {role} must map rows of shape (2, {n_in}) to shape (2, {n_out}), but "
@@ -104,15 +115,17 @@ def _call_seeded(
 ) -> nn.Module:
     """Let a user's factory draw its weights reproducibly.
 
-    Such code draws from torch's global generator, which is set for the length of the call and put
-    back; the lock keeps simultaneous fits from drawing from each other's seed.
+    Such code draws from torch's global generator in torch's default dtype. Both are set for the
+    length of the call and put back; the lock keeps simultaneous fits out of each other's way.
     """
     seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
     with _FACTORY_LOCK:
-        before = torch.random.get_rng_state()
+        before, dtype = torch.random.get_rng_state(), torch.get_default_dtype()
         try:
+            torch.set_default_dtype(torch.float32)
             torch.manual_seed(seed)
             with torch.device("cpu"):
                 return factory(n_in, n_out)
         finally:
             torch.random.set_rng_state(before)
+            torch.set_default_dtype(dtype)
