@@ -165,40 +165,6 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.random_state = random_state
         self.verbose = verbose
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the fraction of variance explained, 1 - SSE / SST, with the training mean.
-
-        On training rows PCA's is ``explained_variance_ratio_.sum()``.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows.
-        y : None
-            Ignored; present by convention.
-
-        Returns
-        -------
-        float
-            At most 1; where X equals the training mean, 1.0 if it is reproduced and else 0.0.
-        """
-        return self._explained_fraction(self._known_rows(X))
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Return minus the squared reconstruction error of each row, in X's units.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Minus the error summed over features, float64.
-        """
-        return -self._reconstruction_errors(self._known_rows(X))
-
     def _make_core(self, n_samples: int) -> Callable[..., Core]:
         return Autoencoder
 
@@ -206,7 +172,12 @@ class AutoencoderTransformer(BaseAutoencoder):
         return Objective(SquaredError())
 
     def _start(
-        self, core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+        self,
+        core: Any,
+        axes: PrincipalAxes | None,
+        scaling: Scaling,
+        rows: Rows,
+        generator: Generator,
     ) -> None:
         if axes is not None:
             core.start_linear(axes.components, axes.components.T, scaling.to_net(scaling.mean))

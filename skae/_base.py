@@ -6,7 +6,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -19,36 +18,17 @@ from torch import Generator
 
 from ._auto import count_held_out, hidden_widths, rows_per_batch
 from ._basis import PrincipalAxes, principal_axes
-from ._batches import Rows, StreamedRows, make_rows
-from ._device import own_torch_state, resolve_device, threads_for
+from ._batches import Rows, StreamedRows
+from ._device import own_torch_state, resolve_device
 from ._inference import FittedNet
 from ._input import Scaling, check_codes, check_rows, dense_blocks, fit_scaling
 from ._parameters import SHARED_CONSTRAINTS, Constraint, check_parameters, integer
 from ._persistence import VersionedState
 from ._random import make_generator
-from ._steps import AutogradStep, Loss
-from ._training import HeldOut, History, train
+from ._session import Session
+from ._steps import Loss
+from ._training import History
 from .modules import MLP, Core, build_core
-
-
-@dataclass
-class Session:
-    """What one call of fit or partial_fit works with."""
-
-    build: partial[Core]
-    core: Any
-    scaling: Scaling
-    step: AutogradStep
-    device: torch.device
-
-    @property
-    def generator(self) -> Generator:
-        """The fit's one source of randomness."""
-        return self.step.generator
-
-    def rows(self, X: Any, index: np.ndarray) -> Rows:
-        """Bring some rows of X to the device."""
-        return make_rows(X, index, self.scaling, self.device)
 
 
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionedState, ABC):
@@ -56,7 +36,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Version
 
     A family says how its core is made (`_make_core`, `_n_encoded`), what is minimised
     (`_objective`), where it starts (`_start`), what it learns between epochs (`_after_epoch`),
-    which attributes it publishes (`_publish`), and how it scores and samples.
+    which attributes it publishes (`_publish`), and how it draws (`_draw`). Scores are of the
+    reconstruction; a family with a likelihood has its own.
     """
 
     _doc_link_module = "skae"
@@ -89,7 +70,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Version
 
     @abstractmethod
     def _start(
-        self, core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+        self,
+        core: Any,
+        axes: PrincipalAxes | None,
+        scaling: Scaling,
+        rows: Rows,
+        generator: Generator,
     ) -> None:
         """Set what the core starts from; `axes` is None for a random start."""
 
@@ -122,7 +108,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Version
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Training rows. CSR input is densified batch by batch.
+            Training rows. CSR input is densified block by block, as float32.
         y : None
             Ignored; present by convention.
         X_val : array-like or sparse matrix of shape (n_validation_samples, n_features), \
@@ -187,7 +173,7 @@ default=None
 
     def _fit(self, X: Any, X_val: Any) -> None:
         X = self._enter(X)
-        if X_val is not None and self.early_stopping is False:
+        if X_val is not None and not self.early_stopping:
             raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
         n_held_out = 0
         if X_val is None:
@@ -198,7 +184,7 @@ default=None
         held_out, max_epochs = None, self.max_iter
         if X_val is not None:
             X_val = check_rows(self, X_val, reset=False)
-            held_out = session.rows(X_val, np.arange(X_val.shape[0]))
+            held_out = session.rows(X_val)
         elif n_held_out:
             held_out = session.rows(X, np.sort(order[:n_held_out]))
         elif self.early_stopping == "auto" and self._starts_at_pca():
@@ -223,8 +209,7 @@ default=None
         session = self._begin(X) if first else self._resume()
         if not first and self._optimizer is not None:
             session.step.import_optimizer(self._optimizer)
-        rows = session.rows(X, np.arange(X.shape[0]))
-        history = self._train(session, rows, None, max_epochs=1)
+        history = self._train(session, session.rows(X), None, max_epochs=1)
         self.n_samples_ = X.shape[0] + (0 if first else self.n_samples_)
         self.n_iter_ = history.n_epochs + (0 if first else self.n_iter_)
         self.loss_curve_ = ([] if first else self.loss_curve_) + history.loss_curve
@@ -241,7 +226,7 @@ default=None
 
     def _begin(self, X: Any) -> Session:
         """Start anew: scaling, network, its start."""
-        device, generator = resolve_device(self.device), make_generator(self.random_state)
+        generator = make_generator(self.random_state)
         scaling = fit_scaling(X, self.scale)
         self.mean_ = scaling.mean
         self.n_components_ = int(self.n_components or min(X.shape))
@@ -273,7 +258,7 @@ default=None
             )
         rows = StreamedRows(X, np.arange(X.shape[0]), scaling, torch.device("cpu"))
         self._start(core, axes, scaling, rows, generator)
-        return self._make_session(build, core, scaling, device, generator)
+        return self._open(build, core, scaling, generator)
 
     def _resume(self) -> Session:
         """Go on from the fitted network."""
@@ -286,55 +271,41 @@ default=None
                     "set the parameter back."
                 )
         net = self._net
-        device, generator = resolve_device(self.device), make_generator(self.random_state)
-        return self._make_session(net.build, net.make_core(), net.scaling, device, generator)
+        generator = make_generator(self.random_state)
+        return self._open(net.build, net.make_core(), net.scaling, generator)
 
-    def _make_session(
-        self,
-        build: partial[Core],
-        core: Core,
-        scaling: Scaling,
-        device: torch.device,
-        generator: Generator,
+    def _open(
+        self, build: partial[Core], core: Core, scaling: Scaling, generator: Generator
     ) -> Session:
-        step = AutogradStep(
-            core.to(device),
+        return Session(
+            build,
+            core,
+            scaling,
+            resolve_device(self.device),
             self._objective(),
             generator,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
         )
-        return Session(build, core, scaling, step, device)
 
     def _train(
-        self, session: Session, rows: Rows, held_out_rows: Rows | None, max_epochs: int
+        self, session: Session, rows: Rows, held_out: Rows | None, max_epochs: int
     ) -> History:
-        step, batch_size = session.step, rows_per_batch(self.batch_size, rows.n_rows)
-        held_out = None
-        with threads_for(batch_size * session.core.largest_matrix):
-            if held_out_rows is not None:
-                held_out = HeldOut(session.core, step.objective, held_out_rows, session.generator)
-            return train(
-                step,
-                rows,
-                held_out,
-                max_epochs=max_epochs,
-                batch_size=batch_size,
-                n_iter_no_change=self.n_iter_no_change,
-                tol=self.tol * self._loss_unit(session.scaling),
-                start_counts=self._starts_at_pca() or self.__sklearn_is_fitted__(),
-                after_epoch=lambda: self._after_epoch(session, rows),
-                report=self._report,
-            )
+        return session.train(
+            rows,
+            held_out,
+            max_epochs=max_epochs,
+            batch_size=rows_per_batch(self.batch_size, rows.n_rows),
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol * self._loss_unit(session.scaling),
+            start_counts=self._starts_at_pca() or self.__sklearn_is_fitted__(),
+            after_epoch=lambda: self._after_epoch(session, rows),
+            report=self._report,
+        )
 
     def _report(self, history: History) -> None:
         if self.verbose:
-            held_out = history.validation_loss_curve
-            print(
-                f"[{type(self).__name__}] epoch {history.n_epochs}/{self.max_iter}"
-                f"  loss {history.loss_curve[-1]:.6g}"
-                + (f"  held-out {held_out[-1]:.6g}" if held_out else "")
-            )
+            print(f"[{type(self).__name__}] {history.last_epoch(self.max_iter)}")
 
     def _commit(self, session: Session, X: Any, history: History, *, keep_optimizer: bool) -> None:
         """Publish what was learned."""
@@ -402,6 +373,45 @@ default=None
             raise ValueError(f"n_samples must be an int in the range [1, inf). Got {n_samples!r}.")
         return self._draw(int(n_samples), make_generator(random_state))
 
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the fraction of variance explained, 1 - SSE / SST, with the training mean.
+
+        On training rows PCA's is ``explained_variance_ratio_.sum()``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored; present by convention.
+
+        Returns
+        -------
+        float
+            At most 1; where X equals the training mean, 1.0 if it is reproduced and else 0.0.
+        """
+        X = self._known_rows(X)
+        unexplained = float(self._squared_errors(X).sum())
+        total = sum(float(np.square(block - self.mean_).sum()) for block in dense_blocks(X))
+        if total == 0:
+            return 1.0 if unexplained == 0 else 0.0
+        return 1.0 - unexplained / total
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return minus the squared reconstruction error of each row, in X's units.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Minus the error summed over features, float64.
+        """
+        return -self._squared_errors(self._known_rows(X))
+
     def _known_rows(self, X: Any) -> Any:
         check_is_fitted(self)
         return check_rows(self, X, reset=False)
@@ -420,17 +430,8 @@ default=None
     def _decode(self, codes: np.ndarray) -> np.ndarray:
         return self._net.decode(codes, self._evaluation_device())
 
-    def _reconstruction_errors(self, X: Any) -> np.ndarray:
-        """Return each row's squared reconstruction error in X's units, (n_samples,)."""
+    def _squared_errors(self, X: Any) -> np.ndarray:
         return self._net.squared_errors(X, self._evaluation_device())
-
-    def _explained_fraction(self, X: Any) -> float:
-        """Return 1 - SSE / SST with the training mean; for SST = 0, whether X is reproduced."""
-        unexplained = float(self._reconstruction_errors(X).sum())
-        total = sum(float(np.square(block - self.mean_).sum()) for block in dense_blocks(X))
-        if total == 0:
-            return 1.0 if unexplained == 0 else 0.0
-        return 1.0 - unexplained / total
 
     @property
     def _n_features_out(self) -> int:

@@ -33,6 +33,13 @@ class History:
         """Number of epochs run."""
         return len(self.loss_curve)
 
+    def last_epoch(self, max_epochs: int) -> str:
+        """Describe the last epoch in a line."""
+        line = f"epoch {self.n_epochs}/{max_epochs}  loss {self.loss_curve[-1]:.6g}"
+        if self.validation_loss_curve:
+            line += f"  held-out {self.validation_loss_curve[-1]:.6g}"
+        return line
+
 
 class HeldOut:
     """Rows kept out of training, and the noise under which all epochs are compared.

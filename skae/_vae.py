@@ -252,7 +252,12 @@ class VAETransformer(BaseAutoencoder):
         return Objective(GaussianNegativeLogLikelihood(), KLDivergence(self.beta))
 
     def _start(
-        self, core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+        self,
+        core: Any,
+        axes: PrincipalAxes | None,
+        scaling: Scaling,
+        rows: Rows,
+        generator: Generator,
     ) -> None:
         mean_variance = float((scaling.variance / scaling.scale**2).mean())
         noise = max(mean_variance if axes is None else axes.residual, MIN_NOISE_VARIANCE)

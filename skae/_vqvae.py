@@ -12,12 +12,13 @@ import torch
 from torch import Generator
 
 from ._auto import rows_per_batch
-from ._base import BaseAutoencoder, Session
+from ._base import BaseAutoencoder
 from ._basis import PrincipalAxes
 from ._batches import Rows
 from ._input import Scaling
 from ._parameters import Constraint, OneOf, integer, real
 from ._sampling import draw_codes
+from ._session import Session
 from .modules import VQVAE, Core, perplexity
 from .objectives import Commitment, Objective, SquaredError
 
@@ -210,40 +211,6 @@ class VQVAETransformer(BaseAutoencoder):
         self.commitment_weight = commitment_weight
         self.dead_code_threshold = dead_code_threshold
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the fraction of variance explained, 1 - SSE / SST, with the training mean.
-
-        On training rows PCA's is ``explained_variance_ratio_.sum()``.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows.
-        y : None
-            Ignored; present by convention.
-
-        Returns
-        -------
-        float
-            At most 1; where X equals the training mean, 1.0 if it is reproduced and else 0.0.
-        """
-        return self._explained_fraction(self._known_rows(X))
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Return minus the squared reconstruction error of each row, in X's units.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Minus the error summed over features, float64.
-        """
-        return -self._reconstruction_errors(self._known_rows(X))
-
     def _make_core(self, n_samples: int) -> Callable[..., Core]:
         self.n_codes_ = self._count_codes()
         return partial(
@@ -271,15 +238,20 @@ class VQVAETransformer(BaseAutoencoder):
         return Objective(SquaredError(), Commitment(self.commitment_weight))
 
     def _start(
-        self, core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows, g: Generator
+        self,
+        core: Any,
+        axes: PrincipalAxes | None,
+        scaling: Scaling,
+        rows: Rows,
+        generator: Generator,
     ) -> None:
         if axes is not None:
             components = axes.components[self._allocate(axes.variances)]
             core.start_linear(components, components.T, scaling.to_net(scaling.mean))
         _, size, _ = core.quantizer.codebook.shape
         with torch.no_grad():
-            z = core.encoder(rows.sample(_KMEANS_ROWS_PER_CODE * size, g))
-        core.quantizer.start_kmeans(z, rows_per_batch(self.batch_size, rows.n_rows), g)
+            z = core.encoder(rows.sample(_KMEANS_ROWS_PER_CODE * size, generator))
+        core.quantizer.start_kmeans(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
 
     def _allocate(self, variances: np.ndarray) -> np.ndarray:
         """Return the order that shares axes out so that codes carry about equal information.

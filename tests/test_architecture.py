@@ -29,7 +29,7 @@ FLOORS = [
     ["_batches"],
     ["_steps"],
     ["_training", "_inference"],
-    ["_sampling", "_persistence"],
+    ["_sampling", "_persistence", "_session"],
     ["_base"],
     ["_autoencoder", "_vae", "_vqvae"],
     ["__init__"],

@@ -15,6 +15,7 @@ from sklearn.datasets import fetch_openml
 from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
+from skae.metrics import explained_variance_scorer
 
 ESTIMATORS = {
     "PCA": PCA,
@@ -43,8 +44,9 @@ def run(name, n_components, train, test):
     seconds = time.perf_counter() - start
     reconstruction = estimator.inverse_transform(estimator.transform(test))
     error = np.square(test.astype(np.float64) - reconstruction).sum(1).mean()
+    explained = explained_variance_scorer(estimator, test)
     print(
-        f"| {name} | {error:.3f} | {estimator.score(test):.3f} | {seconds:.0f} "
+        f"| {name} | {error:.3f} | {explained:.4f} | {estimator.score(test):.4g} | {seconds:.0f} "
         f"| {getattr(estimator, 'n_iter_', '-')} |",
         flush=True,
     )
@@ -58,8 +60,10 @@ def main():
     parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=list(ESTIMATORS))
     options = parser.parse_args()
     train, test = load(options.data)
-    print("| estimator | squared error per image | `score` | fit, s | epochs |")
-    print("| --- | --- | --- | --- | --- |")
+    print(
+        "| estimator | squared error per image | variance explained | `score` | fit, s | epochs |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
     for name in options.estimators:
         run(name, options.n_components, train, test)
 
