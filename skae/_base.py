@@ -21,7 +21,7 @@ from ._basis import PrincipalAxes, principal_axes
 from ._batches import Rows, StreamedRows
 from ._device import own_torch_state, resolve_device
 from ._inference import FittedNet
-from ._input import Scaling, check_codes, check_rows, dense_blocks, fit_scaling
+from ._input import CentredRows, Scaling, check_codes, check_rows, dense_blocks, fit_scaling
 from ._parameters import SHARED_CONSTRAINTS, Constraint, check_parameters, integer
 from ._persistence import VersionedState
 from ._random import make_generator
@@ -250,12 +250,8 @@ default=None
             core.decoder.silence_outputs(torch.from_numpy(scaling.constant))
         axes = None
         if self._starts_at_pca():
-            axes = principal_axes(
-                lambda: ((block - scaling.mean) / scaling.scale for block in dense_blocks(X)),
-                X.shape,
-                self.n_components_,
-                scaling.variance == 0,
-            )
+            centred = CentredRows(X, scaling)
+            axes = principal_axes(centred, self.n_components_, scaling.variance == 0)
         rows = StreamedRows(X, np.arange(X.shape[0]), scaling, torch.device("cpu"))
         self._start(core, axes, scaling, rows, generator)
         return self._open(build, core, scaling, generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,11 @@ from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 from ._device import threads_for
+from ._input import CentredRows
 
 # Up to this many rows or columns the eigenvalues of the smaller Gram matrix are computed exactly;
 # beyond it a Lanczos iteration finds the leading ones without forming that matrix.
 _LARGEST_GRAM = 4096
-
-Blocks = Callable[[], Iterable[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -40,32 +39,28 @@ class PrincipalAxes:
     residual: float
 
 
-def principal_axes(
-    blocks: Blocks, shape: tuple[int, int], n_components: int, constant: np.ndarray
-) -> PrincipalAxes:
-    """Compute principal axes from centred rows that arrive in blocks.
+def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -> PrincipalAxes:
+    """Compute the principal axes of centred rows.
 
     Parameters
     ----------
-    blocks : callable
-        Returns an iterable over consecutive float64 blocks of the rows, anew at each call.
-    shape : tuple of int
-        (n_samples, n_features).
+    rows : CentredRows of shape (n_samples, n_features)
+        The rows.
     n_components : int
         Number of axes wanted; more than the rank are filled up with zeros.
     constant : ndarray of shape (n_features,)
         Mask of features whose loadings are exactly zero.
     """
-    n_samples, n_features = shape
+    n_samples, n_features = rows.shape
     k = min(n_components, n_samples, n_features)
-    total = sum(float(np.square(block).sum()) for block in blocks())
-    with threads_for(n_samples * n_features * min(shape)):
-        if min(shape) > _LARGEST_GRAM and k < _LARGEST_GRAM // 4:
-            squares, axes = _lanczos(blocks, shape, k)
+    total = sum(float(np.square(block).sum()) for block in rows.blocks())
+    with threads_for(n_samples * n_features * min(rows.shape)):
+        if min(rows.shape) > _LARGEST_GRAM and k < _LARGEST_GRAM // 4:
+            squares, axes = _lanczos(rows, k)
         elif n_samples < n_features:
-            squares, axes = _from_row_products(blocks, k)
+            squares, axes = _from_row_products(rows, k)
         else:
-            squares, axes = _from_column_products(blocks, k)
+            squares, axes = _from_column_products(rows, k)
     squares = np.maximum(squares, 0.0)
     axes[squares <= total * np.finfo(np.float64).eps] = 0.0
     axes[:, constant] = 0.0
@@ -79,8 +74,8 @@ def principal_axes(
     return PrincipalAxes(components, variances, residual)
 
 
-def _tensors(blocks: Blocks) -> Iterable[Tensor]:
-    return map(torch.from_numpy, blocks())
+def _tensors(rows: CentredRows) -> Iterable[Tensor]:
+    return map(torch.from_numpy, rows.blocks())
 
 
 def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -89,35 +84,29 @@ def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values.flip(0)[:k], vectors.T.flip(0)[:k]
 
 
-def _from_column_products(blocks: Blocks, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _from_column_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values and axes from X'X."""
-    scatter = functools.reduce(torch.add, (block.T @ block for block in _tensors(blocks)))
+    scatter = functools.reduce(torch.add, (block.T @ block for block in _tensors(rows)))
     squares, axes = _leading(scatter, k)
     return squares.numpy(), axes.numpy().copy()
 
 
-def _from_row_products(blocks: Blocks, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _from_row_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values and axes from XX', for fewer rows than columns."""
-    rows = [[left @ right.T for right in _tensors(blocks)] for left in _tensors(blocks)]
-    squares, vectors = _leading(torch.cat([torch.cat(row, 1) for row in rows]), k)
-    parts = vectors.split([len(row[0]) for row in rows], dim=1)
-    products = (part @ block for part, block in zip(parts, _tensors(blocks), strict=True))
+    gram = [[left @ right.T for right in _tensors(rows)] for left in _tensors(rows)]
+    squares, vectors = _leading(torch.cat([torch.cat(row, 1) for row in gram]), k)
+    parts = vectors.split([len(row[0]) for row in gram], dim=1)
+    products = (part @ block for part, block in zip(parts, _tensors(rows), strict=True))
     axes = functools.reduce(torch.add, products)
     return squares.numpy(), torch.nn.functional.normalize(axes, dim=1).numpy()
 
 
-def _lanczos(blocks: Blocks, shape: tuple[int, int], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Leading singular values of a matrix too large for either Gram matrix."""
-
-    def times(vector: np.ndarray) -> np.ndarray:
-        return np.concatenate([block @ vector.ravel() for block in blocks()])
-
-    def transposed_times(vector: np.ndarray) -> np.ndarray:
-        ends = np.cumsum([len(block) for block in blocks()])[:-1]
-        parts = zip(np.split(vector.ravel(), ends), blocks(), strict=True)
-        return functools.reduce(np.add, (part @ block for part, block in parts))
-
-    operator = LinearOperator(shape, matvec=times, rmatvec=transposed_times, dtype=np.float64)
-    _, values, axes = svds(operator, k, v0=np.ones(min(shape)), return_singular_vectors="vh")
+def _lanczos(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values and axes of a matrix too large for either Gram matrix."""
+    operator = LinearOperator(
+        rows.shape, matvec=rows.times, rmatvec=rows.transposed_times, dtype=np.float64
+    )
+    start = np.ones(min(rows.shape))
+    _, values, axes = svds(operator, k, v0=start, return_singular_vectors="vh")
     order = np.argsort(values)[::-1]
     return np.square(values[order]), axes[order]

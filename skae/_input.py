@@ -208,3 +208,42 @@ def fit_scaling(X: Any, kind: str | None) -> Scaling:
             "large to train on in float32. Use scale='global', or divide X by a constant."
         )
     return Scaling(mean, variance, center, scale)
+
+
+class CentredRows:
+    """The matrix ``(X - mean) / scale``, never formed as a whole.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        The rows.
+    scaling : Scaling
+        Their mean and scale.
+    """
+
+    def __init__(self, X: Any, scaling: Scaling) -> None:
+        self.X, self.mean, self.scale = X, scaling.mean, scaling.scale
+        self.shape: tuple[int, int] = X.shape
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield consecutive rows as dense float64 blocks."""
+        return ((block - self.mean) / self.scale for block in dense_blocks(self.X))
+
+    def times(self, vector: np.ndarray) -> np.ndarray:
+        """Multiply by a vector of shape (n_features,); CSR rows are not densified."""
+        vector = vector.ravel()
+        if sparse.issparse(self.X):
+            vector = vector / self.scale
+            return self.X @ vector - self.mean @ vector
+        return np.concatenate([block @ vector for block in self.blocks()])
+
+    def transposed_times(self, vector: np.ndarray) -> np.ndarray:
+        """Multiply the transpose by a vector of shape (n_samples,); CSR is not densified."""
+        vector = vector.ravel()
+        if sparse.issparse(self.X):
+            return (self.X.T @ vector - self.mean * vector.sum()) / self.scale
+        product, start = np.zeros(self.shape[1]), 0
+        for block in self.blocks():
+            product += vector[start : start + len(block)] @ block
+            start += len(block)
+        return product

@@ -1,29 +1,35 @@
 """Tests of the principal axes against scikit-learn's PCA."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 
-from skae import _basis
+from skae import _basis, _input
 from skae._basis import principal_axes
+from skae._input import CentredRows, fit_scaling
 
 
-def axes_of(X, k, n_blocks=3):
-    """Return the axes of X, centred, handed over in blocks."""
-    centred = X - X.mean(0)
-    constant = X.min(0) == X.max(0)
-    return principal_axes(lambda: np.array_split(centred, n_blocks), X.shape, k, constant)
+def axes_of(X, k):
+    """Return the axes of X, dense or CSR."""
+    scaling = fit_scaling(X, "global")
+    unit = replace(scaling, scale=np.ones(X.shape[1]))
+    return principal_axes(CentredRows(X, unit), k, scaling.constant)
 
 
 @pytest.mark.parametrize("shape", [(200, 12), (9, 40), (12, 12)])
 @pytest.mark.parametrize("path", ["exact", "lanczos"])
-def test_axes_are_pca_s(shape, path, monkeypatch):
+@pytest.mark.parametrize("storage", [np.asarray, csr_array])
+def test_axes_are_pca_s(shape, path, storage, monkeypatch):
     """Components, signs, variances and the rest equal PCA's for tall, wide and square rows."""
+    monkeypatch.setattr(_input, "_BLOCK_BYTES", 8 * 40 * 5)
     if path == "lanczos":
         monkeypatch.setattr(_basis, "_LARGEST_GRAM", 8)
     k = 1 if path == "lanczos" else 5
     X = np.random.default_rng(0).normal(size=shape) * np.geomspace(3, 0.1, shape[1])
-    pca, axes = PCA(k).fit(X), axes_of(X, k)
+    pca, axes = PCA(k).fit(X), axes_of(storage(X), k)
     n_samples = shape[0]
 
     np.testing.assert_allclose(axes.components, pca.components_, atol=1e-7)
