@@ -62,7 +62,9 @@ def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -
         else:
             squares, axes = _from_column_products(rows, k)
     squares = np.maximum(squares, 0.0)
-    axes[squares <= total * np.finfo(np.float64).eps] = 0.0
+    rounding_error = max(rows.shape) * np.finfo(np.float64).eps * squares.max(initial=0.0)
+    axes[squares <= rounding_error] = 0.0
+    squares[squares <= rounding_error] = 0.0
     axes[:, constant] = 0.0
     largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], axis=1)
     axes *= np.where(largest < 0, -1.0, 1.0)
@@ -98,7 +100,8 @@ def _from_row_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarra
     parts = vectors.split([len(row[0]) for row in gram], dim=1)
     products = (part @ block for part, block in zip(parts, _tensors(rows), strict=True))
     axes = functools.reduce(torch.add, products)
-    return squares.numpy(), torch.nn.functional.normalize(axes, dim=1).numpy()
+    # Orthogonal again where a small eigenvalue left an axis contaminated by the large ones.
+    return squares.numpy(), torch.linalg.qr(axes.T).Q.T.numpy().copy()
 
 
 def _lanczos(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:

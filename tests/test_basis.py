@@ -51,6 +51,19 @@ def test_axes_beyond_the_rank_are_zero():
     assert axes.residual == 0.0
 
 
+@pytest.mark.parametrize("rank", [1, 3])
+def test_axes_are_orthonormal_or_zero_whatever_the_rank(rank):
+    """Wide rows of low rank have as many axes as their rank, and these reproduce the rows."""
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(30, rank)) @ rng.normal(size=(rank, 100))
+        axes = axes_of(X, 20).components
+        centred = X - X.mean(0)
+
+        np.testing.assert_allclose(axes @ axes.T, np.diag(np.arange(20) < rank), atol=1e-10)
+        np.testing.assert_allclose(centred @ axes.T @ axes, centred, atol=1e-8)
+
+
 def test_constant_features_have_loadings_of_exactly_zero(digits):
     """No rounding error leaks into pixels that never vary."""
     constant = digits.min(0) == digits.max(0)
