@@ -79,7 +79,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
-        Mean of the training rows.
+        Mean of the training rows; with `warm_start` or `partial_fit`, of the first call's, which
+        fix the scaling.
     n_samples_ : int
         Number of training rows, over all `partial_fit` calls.
     n_iter_ : int

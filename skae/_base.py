@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy, deepcopy
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -164,9 +165,9 @@ default=None
     def _draft(self, *, keep_fit: bool) -> Iterator[Self]:
         """Yield a copy to fit, whose state this estimator takes over if nothing is raised."""
         draft = type(self).__new__(type(self))
-        for name, value in vars(self).items():
-            if keep_fit or not (name.endswith("_") or name in ("_net", "_optimizer")):
-                setattr(draft, name, value)
+        draft.__dict__.update(self.__dict__)
+        if not keep_fit:
+            draft.__dict__.pop("_net", None)
         with own_torch_state(gradients=True):
             yield draft
         self.__dict__ = draft.__dict__
@@ -230,7 +231,7 @@ default=None
         scaling = fit_scaling(X, self.scale)
         self.mean_ = scaling.mean
         self.n_components_ = int(self.n_components or min(X.shape))
-        self._fitted_with = {name: getattr(self, name) for name in self._architecture}
+        self._fitted_with = {name: copy(getattr(self, name)) for name in self._architecture}
         build = partial(
             build_core,
             self._make_core(X.shape[0]),
@@ -240,8 +241,8 @@ default=None
             hidden_layer_sizes=hidden_widths(self.hidden_layer_sizes, X.shape[1]),
             activation=self.activation,
             skip=self._starts_at_pca(),
-            encoder=self.encoder,
-            decoder=self.decoder,
+            encoder=deepcopy(self.encoder),
+            decoder=deepcopy(self.decoder),
         )
         core = build(generator=generator)
         if isinstance(core.encoder, MLP):

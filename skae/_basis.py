@@ -76,8 +76,10 @@ def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -
     return PrincipalAxes(components, variances, residual)
 
 
-def _tensors(rows: CentredRows) -> Iterable[Tensor]:
-    return map(torch.from_numpy, rows.blocks())
+def _products(blocks: Iterable[np.ndarray]) -> Tensor:
+    """Return the sum of B'B over blocks."""
+    tensors = map(torch.from_numpy, blocks)
+    return functools.reduce(torch.add, (block.T @ block for block in tensors))
 
 
 def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -88,18 +90,14 @@ def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _from_column_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values and axes from X'X."""
-    scatter = functools.reduce(torch.add, (block.T @ block for block in _tensors(rows)))
-    squares, axes = _leading(scatter, k)
+    squares, axes = _leading(_products(rows.blocks()), k)
     return squares.numpy(), axes.numpy().copy()
 
 
 def _from_row_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values and axes from XX', for fewer rows than columns."""
-    gram = [[left @ right.T for right in _tensors(rows)] for left in _tensors(rows)]
-    squares, vectors = _leading(torch.cat([torch.cat(row, 1) for row in gram]), k)
-    parts = vectors.split([len(row[0]) for row in gram], dim=1)
-    products = (part @ block for part, block in zip(parts, _tensors(rows), strict=True))
-    axes = functools.reduce(torch.add, products)
+    squares, vectors = _leading(_products(block.T for block in rows.column_blocks()), k)
+    axes = torch.cat([vectors @ torch.from_numpy(block) for block in rows.column_blocks()], dim=1)
     # Orthogonal again where a small eigenvalue left an axis contaminated by the large ones.
     return squares.numpy(), torch.linalg.qr(axes.T).Q.T.numpy().copy()
 

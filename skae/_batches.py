@@ -17,6 +17,7 @@ _LARGEST_RESIDENT = 2 * 2**30
 _FRACTION_OF_GPU = 0.5
 # Rows are scaled in float64 in pieces of about this size.
 _COPY_BYTES = 2**25
+_SAMPLED_AT_ONCE = 256
 # Up to this many bytes a whole epoch is shuffled in one gather.
 _LARGEST_SHUFFLED = 64 * 2**20
 
@@ -48,10 +49,11 @@ class Rows(ABC):
         for index in torch.arange(self.n_rows, device="cpu").split(batch_size):
             yield self.take(index)
 
-    def sample(self, n_rows: int, generator: Generator) -> Tensor:
-        """Return `n_rows` rows drawn without replacement, or all where there are fewer."""
+    def sample(self, n_rows: int, generator: Generator) -> Iterator[Tensor]:
+        """Yield, in pieces, `n_rows` rows drawn without replacement, or all if there are fewer."""
         order = torch.randperm(self.n_rows, generator=generator, device="cpu")
-        return self.take(order[:n_rows])
+        for index in order[:n_rows].split(_SAMPLED_AT_ONCE):
+            yield self.take(index)
 
 
 class StreamedRows(Rows):

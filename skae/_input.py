@@ -229,6 +229,14 @@ class CentredRows:
         """Yield consecutive rows as dense float64 blocks."""
         return ((block - self.mean) / self.scale for block in dense_blocks(self.X))
 
+    def column_blocks(self) -> Iterator[np.ndarray]:
+        """Yield consecutive columns as dense float64 blocks of all rows."""
+        columns = self.X.tocsc() if sparse.issparse(self.X) else self.X
+        width = max(1, _BLOCK_BYTES // (8 * self.shape[0]))
+        for start in range(0, self.shape[1], width):
+            some = slice(start, start + width)
+            yield (dense(columns[:, some]) - self.mean[some]) / self.scale[some]
+
     def times(self, vector: np.ndarray) -> np.ndarray:
         """Multiply by a vector of shape (n_features,); CSR rows are not densified."""
         vector = vector.ravel()

@@ -9,6 +9,8 @@ from torch import Generator, Tensor
 from ._device import threads_for
 from ._random import normal
 
+_MOST_PAIRS = 128
+
 
 def fit_gaussian(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean (k,) and covariance (k, k), divided by n_samples, of codes (n_samples, k)."""
@@ -47,18 +49,20 @@ def draw_codes(n_samples: int, frequencies: np.ndarray, generator: Generator) ->
 
 
 def whitened_normals(n_points: int, n_components: int) -> Tensor:
-    """Return a fixed design of points with mean zero and identity covariance, exactly.
+    """Return a fixed design of points with mean zero and identity covariance.
 
     Antithetic pairs of Gaussian draws, whitened: an average over them of any quadratic function
-    equals its expectation under N(0, I).
+    equals its expectation under N(0, I), up to 128 components. Beyond that 128 pairs in orthogonal
+    directions stand for more, and the trace of the covariance is exact.
 
     Returns
     -------
-    torch.Tensor of shape (2 * max(n_points // 2, n_components), n_components), float64
+    torch.Tensor of shape (2 * n_pairs, n_components), float64
+        Where n_pairs is `n_components`, at least ``n_points // 2`` and at most 128.
     """
-    n_pairs = max(n_points // 2, n_components)
+    n_pairs = max(n_points // 2, min(n_components, _MOST_PAIRS))
     draws = normal((n_pairs, n_components), Generator("cpu").manual_seed(0))
     with threads_for(n_components):
         left, _, right = torch.linalg.svd(draws, full_matrices=False)
-        half = n_pairs**0.5 * left @ right
+        half = max(n_pairs, n_components) ** 0.5 * left @ right
     return torch.cat([half, -half])

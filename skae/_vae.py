@@ -95,7 +95,8 @@ class VAETransformer(BaseAutoencoder):
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
-        Mean of the training rows.
+        Mean of the training rows; with `warm_start` or `partial_fit`, of the first call's, which
+        fix the scaling.
     n_samples_ : int
         Number of training rows, over all `partial_fit` calls.
     n_iter_ : int
@@ -208,8 +209,8 @@ class VAETransformer(BaseAutoencoder):
         """Return the evidence lower bound of each row, in nats, at beta 1.
 
         The expectation over the posterior is an average over fixed antithetic points with
-        identity covariance, shared by all rows: exact where the decoder is linear, and the same
-        at every call.
+        identity covariance, shared by all rows: exact where the decoder is linear (up to 128
+        components), and the same at every call.
 
         Parameters
         ----------

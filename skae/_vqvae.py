@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from ._auto import rows_per_batch
 from ._base import BaseAutoencoder
@@ -108,7 +108,8 @@ class VQVAETransformer(BaseAutoencoder):
     n_components_ : int
         Number of columns of `transform`.
     mean_ : ndarray of shape (n_features_in_,)
-        Mean of the training rows.
+        Mean of the training rows; with `warm_start` or `partial_fit`, of the first call's, which
+        fix the scaling.
     n_samples_ : int
         Number of training rows, over all `partial_fit` calls.
     n_iter_ : int
@@ -249,9 +250,13 @@ class VQVAETransformer(BaseAutoencoder):
             components = axes.components[self._allocate(axes.variances)]
             core.start_linear(components, components.T, scaling.to_net(scaling.mean))
         _, size, _ = core.quantizer.codebook.shape
-        with torch.no_grad():
-            z = core.encoder(rows.sample(_KMEANS_ROWS_PER_CODE * size, generator))
+        z = self._encodings(core, rows, _KMEANS_ROWS_PER_CODE * size, generator)
         core.quantizer.start_kmeans(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
+
+    @torch.no_grad()
+    def _encodings(self, core: Any, rows: Rows, n_rows: int, generator: Generator) -> Tensor:
+        """Return what the encoder makes of some training rows, (n_rows, n_components)."""
+        return torch.cat([core.encoder(x) for x in rows.sample(n_rows, generator)])
 
     def _allocate(self, variances: np.ndarray) -> np.ndarray:
         """Return the order that shares axes out so that codes carry about equal information.
@@ -270,8 +275,7 @@ class VQVAETransformer(BaseAutoencoder):
     def _after_epoch(self, session: Session, rows: Rows) -> None:
         quantizer = session.core.quantizer
         n_rows = _RESTART_ROWS_PER_CODE * quantizer.codebook.shape[1]
-        with torch.no_grad():
-            z = session.core.encoder(rows.sample(n_rows, session.generator))
+        z = self._encodings(session.core, rows, n_rows, session.generator)
         quantizer.restart_dead(z, self.dead_code_threshold, session.generator)
 
     def _publish(self, X: Any) -> None:

@@ -16,8 +16,12 @@ __all__ = [
 
 
 def _original_and_reconstruction(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    original = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
-    return original, np.asarray(estimator.inverse_transform(estimator.transform(X)))
+    reconstruction = estimator.inverse_transform(estimator.transform(X))
+    return _dense(X), _dense(reconstruction)
+
+
+def _dense(X: Any) -> np.ndarray:
+    return X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
 
 
 def explained_variance_scorer(estimator: Any, X: Any, y: Any = None) -> float:

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from sklearn.decomposition import NMF, PCA, KernelPCA, TruncatedSVD
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler
 
 from skae import AutoencoderTransformer
 from skae.metrics import (
@@ -52,3 +52,10 @@ def test_training_score_is_the_estimator_s_own(digits):
     model = AutoencoderTransformer(5, max_iter=3, early_stopping=False, random_state=0).fit(digits)
 
     assert explained_variance_scorer(model, digits) == pytest.approx(model.score(digits))
+
+
+def test_reconstructions_may_be_sparse(digits):
+    """A transformer whose inverse returns CSR is scored as well."""
+    X = sparse.csr_array(digits)
+
+    assert explained_variance_scorer(MaxAbsScaler().fit(X), X) == pytest.approx(1.0)

@@ -65,7 +65,7 @@ def test_generators_follow_scikit_learn():
         make_generator("seed")
 
 
-@pytest.mark.parametrize(("n_points", "k"), [(64, 1), (64, 5), (64, 100)])
+@pytest.mark.parametrize(("n_points", "k"), [(64, 1), (64, 5), (64, 100), (64, 128)])
 def test_scoring_points_have_exact_moments(n_points, k):
     """Mean zero and identity covariance to rounding, so quadratic functions average exactly."""
     points = whitened_normals(n_points, k)
@@ -74,6 +74,15 @@ def test_scoring_points_have_exact_moments(n_points, k):
     torch.testing.assert_close(
         points.T @ points / len(points), torch.eye(k, dtype=torch.float64), atol=1e-12, rtol=0
     )
+
+
+def test_many_components_share_scoring_points():
+    """Beyond 128 components the points keep the norm of the expectation, in bounded number."""
+    points = whitened_normals(64, 300)
+
+    assert points.shape == (256, 300)
+    norms = points.square().sum(1)
+    torch.testing.assert_close(norms, torch.full_like(norms, 300.0))
 
 
 def test_devices_are_resolved_or_refused_in_words():

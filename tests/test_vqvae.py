@@ -115,3 +115,43 @@ def test_axes_are_shared_out_between_codes(digits):
     spread = model.codebook_.std(1)
 
     assert spread[0].max() == pytest.approx(spread[1].max(), rel=0.3)
+
+
+def test_codes_follow_rows_that_move(digits):
+    """Codes restart on new rows: without restarts most stay where no row is any more."""
+    alive = {}
+    for threshold in (0.0, 0.05):
+        model = VQVAETransformer(
+            8,
+            codebook_size=32,
+            decay=0.5,
+            dead_code_threshold=threshold,
+            max_iter=0,
+            random_state=0,
+        ).fit(digits[:600])
+        for _ in range(5):
+            model.partial_fit(4 - digits[:600])
+        alive[threshold] = (model.codebook_usage_ > 0).mean()
+
+    assert alive[0.05] > 0.9
+    assert alive[0.05] > alive[0.0] + 0.2
+
+
+def test_commitment_keeps_encodings_near_their_codes(digits):
+    """A large weight leaves less distance between what is encoded and the code it gets."""
+    distance = {}
+    for weight in (0.0, 10.0):
+        model = VQVAETransformer(
+            8,
+            codebook_size=8,
+            commitment_weight=weight,
+            early_stopping=False,
+            max_iter=15,
+            random_state=0,
+        ).fit(digits)
+        core = model._net.make_core()
+        x = torch.tensor(model._net.scaling.to_net(digits), dtype=torch.float32)
+        with torch.no_grad():
+            distance[weight] = float((core.encoder(x) - core.encode(x)).square().sum(1).mean())
+
+    assert distance[10.0] < 0.7 * distance[0.0]
