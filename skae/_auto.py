@@ -28,7 +28,7 @@ def rows_per_batch(batch_size: int | str, n_samples: int) -> int:
 
 
 def count_held_out(early_stopping: bool | str, fraction: float, n_samples: int) -> int:
-    """Return how many rows are held out; "auto" wants 5 or more, and at most half of them.
+    """Return how many rows are held out; "auto" wants 5 or more, none of fewer than 10.
 
     Raises
     ------
@@ -37,8 +37,8 @@ def count_held_out(early_stopping: bool | str, fraction: float, n_samples: int) 
     """
     wanted = math.ceil(fraction * n_samples)
     if early_stopping == "auto":
-        wanted = max(wanted, _FEWEST_HELD_OUT)
-        return wanted if 2 * wanted <= n_samples else 0
+        enough = n_samples >= 2 * _FEWEST_HELD_OUT
+        return min(max(wanted, _FEWEST_HELD_OUT), n_samples - 1) if enough else 0
     if early_stopping and wanted >= n_samples:
         raise ValueError(
             f"early_stopping=True leaves no row to train on with n_samples={n_samples} and "

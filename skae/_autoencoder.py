@@ -166,7 +166,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _make_core(self, n_samples: int) -> Callable[..., Core]:
+    def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
         return Autoencoder
 
     def _objective(self) -> Objective:

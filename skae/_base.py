@@ -62,8 +62,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Version
     # -- what a family brings ------------------------------------------------------------------
 
     @abstractmethod
-    def _make_core(self, n_samples: int) -> Callable[..., Core]:
-        """Return ``make(encoder, decoder) -> Core``, picklable."""
+    def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
+        """Return ``make(encoder, decoder) -> Core``, picklable; None where more rows may come."""
 
     @abstractmethod
     def _objective(self) -> Loss:
@@ -137,7 +137,8 @@ default=None
         """Train for one epoch on X, going on from where the last call left off.
 
         The first call on an unfitted estimator fixes the scaling, the start and
-        ``n_components_`` from its rows. Nothing is held out.
+        ``n_components_`` from its rows. Nothing is held out. `sample`, and attributes that
+        describe training rows, describe the rows of the last call.
 
         Parameters
         ----------
@@ -207,7 +208,7 @@ default=None
                 f"{X.shape[0]} of the first partial_fit call, which fixes the PCA start. Pass "
                 "more rows first, or use init='random'."
             )
-        session = self._begin(X) if first else self._resume()
+        session = self._begin(X, more_to_come=True) if first else self._resume()
         if not first and self._optimizer is not None:
             session.step.import_optimizer(self._optimizer)
         history = self._train(session, session.rows(X), None, max_epochs=1)
@@ -225,7 +226,7 @@ default=None
     def _starts_at_pca(self) -> bool:
         return self.init == "pca" and self.encoder is None and self.decoder is None
 
-    def _begin(self, X: Any) -> Session:
+    def _begin(self, X: Any, *, more_to_come: bool = False) -> Session:
         """Start anew: scaling, network, its start."""
         generator = make_generator(self.random_state)
         scaling = fit_scaling(X, self.scale)
@@ -234,7 +235,7 @@ default=None
         self._fitted_with = {name: copy(getattr(self, name)) for name in self._architecture}
         build = partial(
             build_core,
-            self._make_core(X.shape[0]),
+            self._make_core(None if more_to_come else X.shape[0]),
             n_features=X.shape[1],
             n_encoded=self._n_encoded(),
             n_components=self.n_components_,
@@ -261,7 +262,7 @@ default=None
         """Go on from the fitted network."""
         for name, fitted in self._fitted_with.items():
             wanted = getattr(self, name)
-            if repr(wanted) != repr(fitted):
+            if repr(wanted) != repr(fitted) and not np.array_equal(wanted, fitted):
                 raise ValueError(
                     f"{type(self).__name__} cannot go on from its last fit with {name}={wanted!r}: "
                     f"it was fitted with {name}={fitted!r}. Fit it anew with warm_start=False, or "

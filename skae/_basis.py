@@ -17,6 +17,7 @@ from ._input import CentredRows
 # Up to this many rows or columns the eigenvalues of the smaller Gram matrix are computed exactly;
 # beyond it a Lanczos iteration finds the leading ones without forming that matrix.
 _LARGEST_GRAM = 4096
+_LARGEST_SPARSE_GRAM = 512
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -
     """
     n_samples, n_features = rows.shape
     k = min(n_components, n_samples, n_features)
-    total = sum(float(np.square(block).sum()) for block in rows.blocks())
+    total = rows.sum_of_squares
     with threads_for(n_samples * n_features * min(rows.shape)):
-        if min(rows.shape) > _LARGEST_GRAM and k < _LARGEST_GRAM // 4:
+        if min(rows.shape) > (_LARGEST_SPARSE_GRAM if rows.sparse else _LARGEST_GRAM) > 4 * k:
             squares, axes = _lanczos(rows, k)
         elif n_samples < n_features:
             squares, axes = _from_row_products(rows, k)

@@ -224,6 +224,9 @@ class CentredRows:
     def __init__(self, X: Any, scaling: Scaling) -> None:
         self.X, self.mean, self.scale = X, scaling.mean, scaling.scale
         self.shape: tuple[int, int] = X.shape
+        self.sparse: bool = sparse.issparse(X)
+        variances = scaling.variance / scaling.scale**2
+        self.sum_of_squares = float(X.shape[0] * variances.sum())
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield consecutive rows as dense float64 blocks."""
@@ -231,7 +234,7 @@ class CentredRows:
 
     def column_blocks(self) -> Iterator[np.ndarray]:
         """Yield consecutive columns as dense float64 blocks of all rows."""
-        columns = self.X.tocsc() if sparse.issparse(self.X) else self.X
+        columns = self.X.tocsc() if self.sparse else self.X
         width = max(1, _BLOCK_BYTES // (8 * self.shape[0]))
         for start in range(0, self.shape[1], width):
             some = slice(start, start + width)
@@ -240,7 +243,7 @@ class CentredRows:
     def times(self, vector: np.ndarray) -> np.ndarray:
         """Multiply by a vector of shape (n_features,); CSR rows are not densified."""
         vector = vector.ravel()
-        if sparse.issparse(self.X):
+        if self.sparse:
             vector = vector / self.scale
             return self.X @ vector - self.mean @ vector
         return np.concatenate([block @ vector for block in self.blocks()])
@@ -248,7 +251,7 @@ class CentredRows:
     def transposed_times(self, vector: np.ndarray) -> np.ndarray:
         """Multiply the transpose by a vector of shape (n_samples,); CSR is not densified."""
         vector = vector.ravel()
-        if sparse.issparse(self.X):
+        if self.sparse:
             return (self.X.T @ vector - self.mean * vector.sum()) / self.scale
         product, start = np.zeros(self.shape[1]), 0
         for block in self.blocks():

@@ -152,8 +152,8 @@ def train(
     Warns
     -----
     ConvergenceWarning
-        If `max_epochs` ends training while the held-out loss still improves, or the learning rate
-        had to be lowered.
+        If `max_epochs` ends training before early stopping does, or the learning rate had to be
+        lowered.
     """
     history = History()
     best = None if held_out is None else _Best(step, held_out, start_counts=start_counts)
@@ -179,8 +179,8 @@ def train(
         history.best_loss = best.loss
         if 0 < max_epochs <= history.n_epochs and best.waited < n_iter_no_change:
             warnings.warn(
-                f"Maximum epochs (max_iter={max_epochs}) reached and the held-out loss is still "
-                "improving. Increase max_iter.",
+                f"All max_iter={max_epochs} epochs were run before {n_iter_no_change} in a row "
+                "brought no improvement on held-out rows. Increase max_iter.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

@@ -246,7 +246,7 @@ class VAETransformer(BaseAutoencoder):
     def _n_encoded(self) -> int:
         return 2 * self.n_components_
 
-    def _make_core(self, n_samples: int) -> Callable[..., Core]:
+    def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
         return partial(VAE, n_components=self.n_components_)
 
     def _objective(self) -> Objective:

@@ -86,7 +86,7 @@ class VQVAETransformer(BaseAutoencoder):
         Number of discrete codes per row, a divisor of `n_components`. "auto" is the divisor that
         makes vectors of about 4 components; for a prime number of components that may be one.
     codebook_size : int, default=256
-        Number of vectors in each codebook; never more than there are training rows.
+        Number of vectors in each codebook; in `fit` never more than there are training rows.
     decay : float, default=0.99
         Decay of the codebooks' moving averages, per batch.
     commitment_weight : float, default=0.25
@@ -212,12 +212,12 @@ class VQVAETransformer(BaseAutoencoder):
         self.commitment_weight = commitment_weight
         self.dead_code_threshold = dead_code_threshold
 
-    def _make_core(self, n_samples: int) -> Callable[..., Core]:
+    def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
         self.n_codes_ = self._count_codes()
         return partial(
             VQVAE.with_codebooks,
             n_codes=self.n_codes_,
-            codebook_size=min(self.codebook_size, n_samples),
+            codebook_size=min(self.codebook_size, n_samples or self.codebook_size),
             code_dim=self.n_components_ // self.n_codes_,
             decay=self.decay,
         )

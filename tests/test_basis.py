@@ -27,6 +27,7 @@ def test_axes_are_pca_s(shape, path, storage, monkeypatch):
     monkeypatch.setattr(_input, "_BLOCK_BYTES", 8 * 40 * 5)
     if path == "lanczos":
         monkeypatch.setattr(_basis, "_LARGEST_GRAM", 8)
+        monkeypatch.setattr(_basis, "_LARGEST_SPARSE_GRAM", 8)
     k = 1 if path == "lanczos" else 5
     X = np.random.default_rng(0).normal(size=shape) * np.geomspace(3, 0.1, shape[1])
     pca, axes = PCA(k).fit(X), axes_of(storage(X), k)

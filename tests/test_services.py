@@ -37,8 +37,14 @@ def test_auto_batches_grow_with_the_data(n_samples, rows):
     [("auto", 9, 0), ("auto", 10, 5), ("auto", 1000, 100), (True, 20, 2), (False, 1000, 0)],
 )
 def test_held_out_rows(early_stopping, n_samples, expected):
-    """ "auto" wants at least five and at most half; True takes the fraction; False none."""
+    """ "auto" wants at least five of ten or more; True takes the fraction; False none."""
     assert count_held_out(early_stopping, 0.1, n_samples) == expected
+
+
+def test_a_large_fraction_is_held_out_all_the_same():
+    """More than half may be held out, but never all."""
+    assert count_held_out("auto", 0.7, 100) == 70
+    assert count_held_out("auto", 0.999, 100) == 99
 
 
 def test_held_out_rows_must_leave_some():

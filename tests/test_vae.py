@@ -123,3 +123,12 @@ def test_codes_are_the_posterior_mean(digits):
     shrunk = pca.transform(digits) / variances * np.sqrt(variances - model.noise_variance_)
 
     np.testing.assert_allclose(model.transform(digits), shrunk, atol=1e-4)
+
+
+def test_small_noise_under_large_features_is_found():
+    """Features of very different units, and an outlier, leave the start's likelihood exact."""
+    X = np.random.default_rng(0).normal(size=(400, 5)) * [1e4, 1e4, 1, 1, 0.1]
+
+    assert VAETransformer(2, max_iter=0).fit(X).score(X) == pytest.approx(
+        PCA(2).fit(X).score(X), abs=0.02
+    )

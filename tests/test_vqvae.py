@@ -155,3 +155,15 @@ def test_commitment_keeps_encodings_near_their_codes(digits):
             distance[weight] = float((core.encoder(x) - core.encode(x)).square().sum(1).mean())
 
     assert distance[10.0] < 0.7 * distance[0.0]
+
+
+def test_streaming_keeps_the_codebook_s_size(digits):
+    """A small first chunk does not cap the codebook, and later chunks bring its codes to life."""
+    model = VQVAETransformer(4, codebook_size=32, decay=0.5, random_state=0)
+    for _ in range(5):
+        for start in range(0, 600, 20):
+            model.partial_fit(digits[start : start + 20])
+    model.partial_fit(digits[:600])
+
+    assert model.codebook_.shape == (1, 32, 4)
+    assert (model.codebook_usage_ > 0).mean() > 0.8

@@ -11,7 +11,7 @@ from ._core import Core
 
 # Variance in net units, where the data has unit variance; keeps the likelihood of data that lies
 # exactly on a low-dimensional surface finite.
-MIN_NOISE_VARIANCE = 1e-6
+MIN_NOISE_VARIANCE = 1e-12
 _LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 
