@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ._device import threads_for
 from ._input import CentredRows
+from ._random import normal
 
 # Up to this many rows or columns the eigenvalues of the smaller Gram matrix are computed exactly;
 # beyond it a Lanczos iteration finds the leading ones without forming that matrix.
@@ -56,7 +57,7 @@ def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -
     k = min(n_components, n_samples, n_features)
     total = rows.sum_of_squares
     with threads_for(n_samples * n_features * min(rows.shape)):
-        if min(rows.shape) > (_LARGEST_SPARSE_GRAM if rows.sparse else _LARGEST_GRAM) > 4 * k:
+        if total > 0 and min(rows.shape) > (_LARGEST_SPARSE_GRAM if rows.sparse else _LARGEST_GRAM) > 4 * k:
             squares, axes = _lanczos(rows, k)
         elif n_samples < n_features:
             squares, axes = _from_row_products(rows, k)
@@ -108,7 +109,8 @@ def _lanczos(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     operator = LinearOperator(
         rows.shape, matvec=rows.times, rmatvec=rows.transposed_times, dtype=np.float64
     )
-    start = np.ones(min(rows.shape))
+    # Random, because a vector of ones is in the null space of centred rows.
+    start = normal((min(rows.shape),), torch.Generator("cpu").manual_seed(0)).numpy()
     _, values, axes = svds(operator, k, v0=start, return_singular_vectors="vh")
     order = np.argsort(values)[::-1]
     return np.square(values[order]), axes[order]

@@ -89,7 +89,7 @@ def _refuse_masks_and_dates(X: Any) -> None:
             "for example with sklearn.impute.SimpleImputer on X.filled(np.nan)."
         )
     dtypes: Any = getattr(X, "dtypes", [getattr(X, "dtype", None)])
-    for dtype in dtypes:
+    for dtype in dtypes if getattr(X, "ndim", 2) == 2 else ():
         temporal = getattr(dtype, "is_temporal", lambda: False)  # polars
         if getattr(dtype, "kind", None) in ("M", "m") or temporal():
             raise TypeError(

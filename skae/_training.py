@@ -99,7 +99,7 @@ class _Best:
         The noise is one standard error of the paired gain per held-out row.
         """
         gain = self.start - self.losses
-        noise = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+        noise = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else math.inf
         if self.start_counts and float(gain.mean()) <= noise:
             self.loss, self.state = float(self.start.mean()), self.start_state
         self.step.restore(self.state)
