@@ -2,8 +2,7 @@
 
 from ._autoencoder import AutoencoderTransformer
 from ._vae import VAETransformer
+from ._version import __version__ as __version__
 from ._vqvae import VQVAETransformer
-
-__version__ = "0.1.0.dev0"
 
 __all__ = ["AutoencoderTransformer", "VAETransformer", "VQVAETransformer"]

@@ -79,10 +79,9 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
-        Mean of the training rows; with `warm_start` or `partial_fit`, of the first call's, which
-        fix the scaling.
+        Mean of the training rows, over all `partial_fit` calls.
     n_samples_ : int
-        Number of training rows, over all `partial_fit` calls.
+        Number of training rows, over all `partial_fit` calls; one that comes twice counts twice.
     n_iter_ : int
         Number of epochs run.
     loss_curve_ : list of float
@@ -122,6 +121,9 @@ class AutoencoderTransformer(BaseAutoencoder):
     >>> bool(-autoencoder.score_samples(X[1000:]).sum() < error)
     True
     """
+
+    _code_mean: np.ndarray
+    _code_covariance: np.ndarray
 
     def __init__(
         self,
@@ -183,8 +185,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         if axes is not None:
             core.start_linear(axes.components, axes.components.T, scaling.to_net(scaling.mean))
 
-    def _publish(self, X: Any) -> None:
-        self._code_mean, self._code_covariance = fit_gaussian(self._encode(X))
+    def _publish(self, X: Any, n_before: int) -> None:
+        before = (n_before, self._code_mean, self._code_covariance) if n_before else None
+        self._code_mean, self._code_covariance = fit_gaussian(self._encode(X), before)
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         codes = draw_gaussian(n_samples, self._code_mean, self._code_covariance, generator)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import copy, deepcopy
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -20,19 +18,26 @@ from torch import Generator
 from ._auto import count_held_out, hidden_widths, rows_per_batch
 from ._basis import PrincipalAxes, principal_axes
 from ._batches import Rows, StreamedRows
-from ._device import own_torch_state, resolve_device
-from ._inference import FittedNet
-from ._input import CentredRows, Scaling, check_codes, check_rows, dense_blocks, fit_scaling
+from ._device import evaluation_device, resolve_device
+from ._input import (
+    CentredRows,
+    Scaling,
+    check_codes,
+    check_rows,
+    dense_blocks,
+    fit_scaling,
+    summarize,
+)
 from ._parameters import SHARED_CONSTRAINTS, Constraint, check_parameters, integer
-from ._persistence import VersionedState
+from ._persistence import GuardedState
 from ._random import make_generator
 from ._session import Session
 from ._steps import Loss
 from ._training import History
-from .modules import MLP, Core, build_core
+from .modules import Core, build_core
 
 
-class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionedState, ABC):
+class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GuardedState, ABC):
     """What the three estimators share: everything but the model.
 
     A family says how its core is made (`_make_core`, `_n_encoded`), what is minimised
@@ -81,8 +86,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Version
         """Set what the core starts from; `axes` is None for a random start."""
 
     @abstractmethod
-    def _publish(self, X: Any) -> None:
-        """Set the family's fitted attributes, computed from the training rows."""
+    def _publish(self, X: Any, n_before: int) -> None:
+        """Set the family's fitted attributes from rows X and the `n_before` rows they describe."""
 
     @abstractmethod
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
@@ -129,7 +134,9 @@ default=None
         ConvergenceError
             If training diverges at the given learning rate and at a tenth and a hundredth of it.
         """
-        with self._draft(keep_fit=self.warm_start) as draft:
+        with self._draft() as draft:
+            if not self.warm_start:
+                draft.__dict__.pop("_net", None)
             draft._fit(X, X_val)
         return self
 
@@ -138,7 +145,8 @@ default=None
 
         The first call on an unfitted estimator fixes the scaling, the start and
         ``n_components_`` from its rows. Nothing is held out. `sample`, and attributes that
-        describe training rows, describe the rows of the last call.
+        describe training rows, describe those of all calls since the last `fit`, each encoded by
+        the network as it was after their call.
 
         Parameters
         ----------
@@ -158,34 +166,27 @@ default=None
             If a parameter or X is not valid, or the first call has fewer rows than
             `n_components` with ``init="pca"``.
         """
-        with self._draft(keep_fit=True) as draft:
+        with self._draft() as draft:
             draft._partial_fit(X)
         return self
-
-    @contextmanager
-    def _draft(self, *, keep_fit: bool) -> Iterator[Self]:
-        """Yield a copy to fit, whose state this estimator takes over if nothing is raised."""
-        draft = type(self).__new__(type(self))
-        draft.__dict__.update(self.__dict__)
-        if not keep_fit:
-            draft.__dict__.pop("_net", None)
-        with own_torch_state(gradients=True):
-            yield draft
-        self.__dict__ = draft.__dict__
 
     def _fit(self, X: Any, X_val: Any) -> None:
         X = self._enter(X)
         if X_val is not None and not self.early_stopping:
             raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
         n_held_out = 0
-        if X_val is None:
+        if X_val is None and self.max_iter:
             n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
-        session = self._resume() if self.__sklearn_is_fitted__() else self._begin(X)
-        order = torch.randperm(X.shape[0], generator=session.generator, device="cpu").numpy()
-        rows = session.rows(X, np.sort(order[n_held_out:]))
+        generator = make_generator(self.random_state)
+        order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
+        training = np.sort(order[n_held_out:])
+        begin = self._resume if self.__sklearn_is_fitted__() else self._begin
+        session, self.mean_ = begin(X, training, generator)
+        rows = session.rows(X, training)
         held_out, max_epochs = None, self.max_iter
         if X_val is not None:
             X_val = check_rows(self, X_val, reset=False)
+            session.scaling.check_reach(summarize(X_val))
             held_out = session.rows(X_val)
         elif n_held_out:
             held_out = session.rows(X, np.sort(order[:n_held_out]))
@@ -196,7 +197,7 @@ default=None
         self.n_iter_ = history.n_epochs
         self.loss_curve_ = history.loss_curve
         self.validation_loss_curve_ = history.validation_loss_curve
-        self._commit(session, X, history, keep_optimizer=False)
+        self._commit(session, X, history, n_before=0, keep_optimizer=False)
 
     def _partial_fit(self, X: Any) -> None:
         first = not self.__sklearn_is_fitted__()
@@ -208,29 +209,35 @@ default=None
                 f"{X.shape[0]} of the first partial_fit call, which fixes the PCA start. Pass "
                 "more rows first, or use init='random'."
             )
-        session = self._begin(X, more_to_come=True) if first else self._resume()
-        if not first and self._optimizer is not None:
-            session.step.import_optimizer(self._optimizer)
-        history = self._train(session, session.rows(X), None, max_epochs=1)
-        self.n_samples_ = X.shape[0] + (0 if first else self.n_samples_)
-        self.n_iter_ = history.n_epochs + (0 if first else self.n_iter_)
-        self.loss_curve_ = ([] if first else self.loss_curve_) + history.loss_curve
+        begin = partial(self._begin, more_to_come=True) if first else self._resume
+        every, generator = np.arange(X.shape[0]), make_generator(self.random_state)
+        session, mean = begin(X, every, generator)
         if first:
-            self.validation_loss_curve_ = []
-        self._commit(session, X, history, keep_optimizer=True)
+            self.mean_, self.n_samples_, self.n_iter_ = mean, 0, 0
+            self.loss_curve_, self.validation_loss_curve_ = [], []
+        elif self._optimizer is not None:
+            session.step.import_optimizer(self._optimizer)
+        history = self._train(session, session.rows(X, every), None, max_epochs=1)
+        n_before = self.n_samples_
+        self.n_samples_ = n_before + X.shape[0]
+        self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
+        self.n_iter_ += history.n_epochs
+        self.loss_curve_ = self.loss_curve_ + history.loss_curve
+        self._commit(session, X, history, n_before=n_before, keep_optimizer=True)
 
     def _enter(self, X: Any) -> Any:
         check_parameters(self, self._constraints)
+        resolve_device(self.device)
         return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
 
     def _starts_at_pca(self) -> bool:
         return self.init == "pca" and self.encoder is None and self.decoder is None
 
-    def _begin(self, X: Any, *, more_to_come: bool = False) -> Session:
-        """Start anew: scaling, network, its start."""
-        generator = make_generator(self.random_state)
+    def _begin(
+        self, X: Any, training: np.ndarray, generator: Generator, *, more_to_come: bool = False
+    ) -> tuple[Session, np.ndarray]:
+        """Start anew: scaling, network, its start. Return them and the mean of X."""
         scaling = fit_scaling(X, self.scale)
-        self.mean_ = scaling.mean
         self.n_components_ = int(self.n_components or min(X.shape))
         self._fitted_with = {name: copy(getattr(self, name)) for name in self._architecture}
         build = partial(
@@ -246,20 +253,18 @@ default=None
             decoder=deepcopy(self.decoder),
         )
         core = build(generator=generator)
-        if isinstance(core.encoder, MLP):
-            core.encoder.ignore_inputs(torch.from_numpy(scaling.constant))
-        if isinstance(core.decoder, MLP):
-            core.decoder.silence_outputs(torch.from_numpy(scaling.constant))
+        core.leave_out(torch.from_numpy(scaling.constant))
         axes = None
         if self._starts_at_pca():
-            centred = CentredRows(X, scaling)
-            axes = principal_axes(centred, self.n_components_, scaling.variance == 0)
-        rows = StreamedRows(X, np.arange(X.shape[0]), scaling, torch.device("cpu"))
+            axes = principal_axes(CentredRows(X, scaling), self.n_components_, scaling.constant)
+        rows = StreamedRows(X, training, scaling, torch.device("cpu"))
         self._start(core, axes, scaling, rows, generator)
-        return self._open(build, core, scaling, generator)
+        return self._open(build, core, scaling, generator), scaling.mean
 
-    def _resume(self) -> Session:
-        """Go on from the fitted network."""
+    def _resume(
+        self, X: Any, training: np.ndarray, generator: Generator
+    ) -> tuple[Session, np.ndarray]:
+        """Go on from the fitted network. Return it and the mean of X."""
         for name, fitted in self._fitted_with.items():
             wanted = getattr(self, name)
             if repr(wanted) != repr(fitted) and not np.array_equal(wanted, fitted):
@@ -268,9 +273,9 @@ default=None
                     f"it was fitted with {name}={fitted!r}. Fit it anew with warm_start=False, or "
                     "set the parameter back."
                 )
-        net = self._net
-        generator = make_generator(self.random_state)
-        return self._open(net.build, net.make_core(), net.scaling, generator)
+        net, summary = self._net, summarize(X)
+        net.scaling.check_reach(summary)
+        return self._open(net.build, net.make_core(), net.scaling, generator), summary.mean
 
     def _open(
         self, build: partial[Core], core: Core, scaling: Scaling, generator: Generator
@@ -305,12 +310,14 @@ default=None
         if self.verbose:
             print(f"[{type(self).__name__}] {history.last_epoch(self.max_iter)}")
 
-    def _commit(self, session: Session, X: Any, history: History, *, keep_optimizer: bool) -> None:
+    def _commit(
+        self, session: Session, X: Any, history: History, *, n_before: int, keep_optimizer: bool
+    ) -> None:
         """Publish what was learned."""
         self.best_loss_ = history.best_loss
-        self._net = FittedNet.from_core(session.build, session.core, session.scaling)
+        self._net = session.fitted_net()
         self._optimizer = session.step.export_optimizer() if keep_optimizer else None
-        self._publish(X)
+        self._publish(X, n_before)
 
     # -- use -----------------------------------------------------------------------------------
 
@@ -414,22 +421,14 @@ default=None
         check_is_fitted(self)
         return check_rows(self, X, reset=False)
 
-    def _evaluation_device(self) -> torch.device:
-        """Return the device; the CPU, with a warning, where the asked-for one is absent."""
-        try:
-            return resolve_device(self.device)
-        except ValueError as error:
-            warnings.warn(f"{error} The CPU is used instead.", UserWarning, stacklevel=3)
-            return torch.device("cpu")
-
     def _encode(self, X: Any) -> np.ndarray:
-        return self._net.encode(X, self._evaluation_device())
+        return self._net.encode(X, evaluation_device(self.device))
 
     def _decode(self, codes: np.ndarray) -> np.ndarray:
-        return self._net.decode(codes, self._evaluation_device())
+        return self._net.decode(codes, evaluation_device(self.device))
 
     def _squared_errors(self, X: Any) -> np.ndarray:
-        return self._net.squared_errors(X, self._evaluation_device())
+        return self._net.squared_errors(X, evaluation_device(self.device))
 
     @property
     def _n_features_out(self) -> int:

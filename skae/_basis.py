@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 from torch import Tensor
 
 from ._device import threads_for
@@ -19,6 +19,8 @@ from ._random import normal
 # beyond it a Lanczos iteration finds the leading ones without forming that matrix.
 _LARGEST_GRAM = 4096
 _LARGEST_SPARSE_GRAM = 512
+# Products of rows this narrow are too small to share among threads, however many rows there are.
+_ROWS_PER_PRODUCT = 128
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,10 @@ def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -
     n_samples, n_features = rows.shape
     k = min(n_components, n_samples, n_features)
     total = rows.sum_of_squares
-    with threads_for(n_samples * n_features * min(rows.shape)):
-        if total > 0 and min(rows.shape) > (_LARGEST_SPARSE_GRAM if rows.sparse else _LARGEST_GRAM) > 4 * k:
-            squares, axes = _lanczos(rows, k)
-        elif n_samples < n_features:
-            squares, axes = _from_row_products(rows, k)
-        else:
-            squares, axes = _from_column_products(rows, k)
+    squares, axes = np.zeros(k), np.zeros((k, n_features))
+    if total > 0:
+        with threads_for(_ROWS_PER_PRODUCT * n_features * min(rows.shape)):
+            squares, axes = _decompose(rows, k)
     squares = np.maximum(squares, 0.0)
     rounding_error = max(rows.shape) * np.finfo(np.float64).eps * squares.max(initial=0.0)
     axes[squares <= rounding_error] = 0.0
@@ -76,6 +75,18 @@ def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -
     left_out = n_features - k
     residual = max(total / n_samples - variances.sum(), 0.0) / left_out if left_out else 0.0
     return PrincipalAxes(components, variances, residual)
+
+
+def _decompose(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k largest squared singular values, descending, and their axes as rows."""
+    largest_gram = _LARGEST_SPARSE_GRAM if rows.sparse else _LARGEST_GRAM
+    if min(rows.shape) > largest_gram > 4 * k:
+        try:
+            return _lanczos(rows, k)
+        except ArpackError:
+            pass  # It did not converge: the exact way is slower and always works.
+    wide = rows.shape[0] < rows.shape[1]
+    return _from_row_products(rows, k) if wide else _from_column_products(rows, k)
 
 
 def _products(blocks: Iterable[np.ndarray]) -> Tensor:

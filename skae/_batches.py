@@ -22,6 +22,15 @@ _SAMPLED_AT_ONCE = 256
 _LARGEST_SHUFFLED = 64 * 2**20
 
 
+def _batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    """Cut into batches; a single last row joins the batch before, as batch statistics need two."""
+    n_full, rest = divmod(len(rows), batch_size)
+    sizes = [batch_size] * n_full + [rest] * (rest > 0)
+    if rest == 1 and n_full:
+        sizes[-2:] = [batch_size + 1]
+    return rows.split(sizes)
+
+
 class Rows(ABC):
     """Rows in net units, float32, on a device.
 
@@ -41,7 +50,7 @@ class Rows(ABC):
     def epoch(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
         """Yield all rows once, in batches, in an order drawn from `generator`."""
         order = torch.randperm(self.n_rows, generator=generator, device="cpu")
-        for index in order.split(batch_size):
+        for index in _batches(order, batch_size):
             yield self.take(index)
 
     def in_order(self, batch_size: int) -> Iterator[Tensor]:
@@ -103,7 +112,7 @@ class ResidentRows(Rows):
         if self.values.nbytes > _LARGEST_SHUFFLED:
             return super().epoch(batch_size, generator)
         order = torch.randperm(self.n_rows, generator=generator, device="cpu")
-        return iter(self.take(order).split(batch_size))
+        return iter(_batches(self.take(order), batch_size))
 
 
 def make_rows(X: Any, index: np.ndarray, scaling: Scaling, device: torch.device) -> Rows:

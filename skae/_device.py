@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
+import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
@@ -26,20 +28,33 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
+        if resolved.type not in ("cpu", "cuda"):
+            raise NotImplementedError("skae computes on the CPU and on CUDA devices")
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} cannot be used here: {error}. Use device='auto' or 'cpu'."
         ) from error
-    if resolved.type == "mps":
-        raise ValueError("device='mps' cannot be used: it has no float64. Use device='cpu'.")
     return resolved
 
 
+def evaluation_device(device: str) -> torch.device:
+    """Return the torch device for `device`; the CPU, with a warning, where it is not present."""
+    try:
+        return resolve_device(device)
+    except ValueError as error:
+        warnings.warn(f"{error} The CPU is used instead.", UserWarning, stacklevel=3)
+        return torch.device("cpu")
+
+
 @contextmanager
-def own_torch_state(*, gradients: bool) -> Iterator[None]:
-    """Shield a block from the caller's inference, gradient and autocast modes (all per thread)."""
+def own_modes(*, gradients: bool) -> Iterator[None]:
+    """Shield a block from the caller's modes, all of them per thread.
+
+    These are torch's inference, gradient and autocast modes and NumPy's floating-point errors.
+    """
     with (
+        np.errstate(all="warn", under="ignore"),
         torch.inference_mode(not gradients),
         torch.set_grad_enabled(gradients),
         torch.autocast("cpu", enabled=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ._device import own_torch_state, threads_for
+from ._device import own_modes, threads_for
 from ._input import Scaling, dense
 from .modules import Core
 
@@ -19,12 +20,14 @@ from .modules import Core
 # rows a 784-512-256-32 encoder runs at 90 % of its best speed and one row costs 0.4 ms.
 BLOCK_ROWS = 128
 
+_CPU = torch.device("cpu")
+
 
 class FittedNet:
-    """A trained network: plain NumPy arrays, and the torch module rebuilt from them when needed.
+    """A trained network: plain NumPy arrays, and torch modules that hold the same.
 
     Pickles hold the arrays only, so they are small, do not depend on the torch version or on a
-    GPU, and can be hashed.
+    GPU, and can be hashed; the module is built anew when it is first needed after that.
 
     Parameters
     ----------
@@ -44,10 +47,14 @@ class FittedNet:
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
 
     @classmethod
-    def from_core(cls, build: partial[Core], core: Core, scaling: Scaling) -> FittedNet:
-        """Copy a trained core's state."""
+    def from_core(
+        cls, build: partial[Core], blank: Core, core: Core, scaling: Scaling
+    ) -> FittedNet:
+        """Copy a trained core's state into `blank`, a core of the same build."""
         arrays = {name: value.cpu().numpy().copy() for name, value in core.state_dict().items()}
-        return cls(build, arrays, scaling)
+        net = cls(build, arrays, scaling)
+        net._load(blank)
+        return net
 
     def __getstate__(self) -> dict[str, Any]:
         return {"build": self.build, "arrays": self.arrays, "scaling": self.scaling}
@@ -55,19 +62,24 @@ class FittedNet:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def make_core(self) -> Core:
-        """Build a new float32 core on the CPU with these weights."""
-        core = self.build(generator=Generator("cpu").manual_seed(0))
-        core.load_state_dict(
+    def _load(self, blank: Core) -> None:
+        """Let `blank`, a float32 core on the CPU, hold these weights."""
+        blank.load_state_dict(
             {name: torch.tensor(array, device="cpu") for name, array in self.arrays.items()}
         )
-        return core
+        self._cores[torch.float32, _CPU] = blank.eval()
+
+    def make_core(self) -> Core:
+        """Return a new float32 core on the CPU with these weights, to be trained."""
+        return deepcopy(self.core(torch.float32, _CPU)).train()
 
     def core(self, dtype: torch.dtype, device: torch.device) -> Core:
-        """Return the core for evaluation in a dtype on a device, built once."""
+        """Return the core for evaluation in a dtype on a device, made once."""
+        if (torch.float32, _CPU) not in self._cores:
+            self._load(self.build(generator=Generator("cpu").manual_seed(0)))
         if (dtype, device) not in self._cores:
-            core = self.make_core().to(dtype=dtype, device=device).eval()
-            self._cores[dtype, device] = core.requires_grad_(False)
+            core = deepcopy(self._cores[torch.float32, _CPU])
+            self._cores[dtype, device] = core.to(dtype=dtype, device=device)
         return self._cores[dtype, device]
 
     def encode(self, X: Any, device: torch.device) -> np.ndarray:
@@ -117,7 +129,7 @@ class FittedNet:
         block = np.zeros((BLOCK_ROWS, X.shape[1]), dtype=X.dtype)
         results = []
         with (
-            own_torch_state(gradients=False),
+            own_modes(gradients=False),
             threads_for(BLOCK_ROWS * core.largest_matrix),
             np.errstate(over="ignore", invalid="ignore"),
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -119,6 +119,33 @@ def dense(X: Any) -> np.ndarray:
     return np.ascontiguousarray(rows, dtype=np.float64)
 
 
+class ColumnSummary(NamedTuple):
+    """Mean, smallest and largest value of each feature, each of shape (n_features,)."""
+
+    mean: np.ndarray  # the exact value where a feature is constant
+    low: np.ndarray
+    high: np.ndarray
+
+
+def summarize(X: Any) -> ColumnSummary:
+    """Summarize the columns of X, dense or CSR, in one pass.
+
+    Raises
+    ------
+    ValueError
+        If X holds NaN or infinity, which ``assume_finite=True`` lets through.
+    """
+    total = np.zeros(X.shape[1])
+    low, high = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
+    for block in dense_blocks(X):
+        total += block.sum(0)
+        np.minimum(low, block.min(0), out=low)
+        np.maximum(high, block.max(0), out=high)
+    if not np.isfinite(total).all():
+        raise ValueError("Input X contains NaN or infinity.")
+    return ColumnSummary(np.where(low < high, total / X.shape[0], low), low, high)
+
+
 @dataclass(frozen=True)
 class Scaling:
     """The map between rows and net units: ``net = (row - center) / scale``.
@@ -126,11 +153,11 @@ class Scaling:
     Attributes
     ----------
     mean : ndarray of shape (n_features,)
-        Mean of the training rows; the exact value where a feature is constant.
+        Mean of the rows it was fitted to; the exact value where a feature is constant.
     variance : ndarray of shape (n_features,)
         Their variance, divided by n_samples.
     center : ndarray of shape (n_features,)
-        What is subtracted: the mean, or zeros.
+        What is subtracted: the mean, or zeros where a feature is left alone.
     scale : ndarray of shape (n_features,)
         What is divided by.
     """
@@ -143,12 +170,35 @@ class Scaling:
     @property
     def constant(self) -> np.ndarray:
         """Mask, shape (n_features,), of features that are zero in net units on every row."""
-        return (self.variance == 0) & (self.center == self.mean)
+        return self.variance == 0
 
     @property
     def log_volume(self) -> float:
         """Sum of log(scale): what a density of the rows has less than one in net units, in nats."""
         return float(np.log(self.scale).sum())
+
+    @property
+    def second_moment(self) -> float:
+        """Mean square of an entry of the rows in net units."""
+        squares = self.variance + np.square(self.mean - self.center)
+        return float((squares / self.scale**2).mean())
+
+    def check_reach(self, summary: ColumnSummary) -> None:
+        """Refuse rows that are too large for float32 in net units.
+
+        Raises
+        ------
+        ValueError
+            Naming the feature and how far it reaches.
+        """
+        ends = np.abs([summary.low - self.center, summary.high - self.center])
+        reach = ends.max(0) / self.scale
+        if reach.max() > _LARGEST_NET:
+            raise ValueError(
+                f"Feature {reach.argmax()} of X reaches {reach.max():.1e} times the scale that the "
+                "network works in, too large for float32. Use scale='global', divide X by a "
+                "constant, or drop the rows that differ from those the scale was fitted to."
+            )
 
     def to_net(self, rows: np.ndarray) -> np.ndarray:
         """Map rows to net units, in float64."""
@@ -168,22 +218,18 @@ def fit_scaling(X: Any, kind: str | None) -> Scaling:
         The rows.
     kind : {"global", "standard"} or None
         "global" centres and divides by the root of the mean variance of the features that vary,
-        "standard" divides each feature by its standard deviation, None leaves rows alone.
+        "standard" divides each feature by its standard deviation, None leaves features that vary
+        alone.
 
     Raises
     ------
     ValueError
-        If a feature stays too large for float32, or all variances underflow.
+        If X holds NaN or infinity, a feature stays too large for float32, or all variances
+        underflow.
     """
     n_samples, n_features = X.shape
-    total = np.zeros(n_features)
-    low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
-    for block in dense_blocks(X):
-        total += block.sum(0)
-        np.minimum(low, block.min(0), out=low)
-        np.maximum(high, block.max(0), out=high)
+    summary = mean, low, high = summarize(X)
     varies = low < high
-    mean = np.where(varies, total / n_samples, low)
     squares = sum((np.square(block - mean).sum(0) for block in dense_blocks(X)), np.zeros(1))
     variance = np.where(varies, squares / n_samples, 0.0)
     if varies.any() and variance.max() < _SMALLEST_VARIANCE:
@@ -200,14 +246,10 @@ def fit_scaling(X: Any, kind: str | None) -> Scaling:
         # Below this a feature's spread is rounding error of its mean.
         real = spread > 10 * np.finfo(np.float64).eps * np.abs(mean)
         scale = np.where(real & (spread > 0), spread, 1.0)
-    center = np.zeros(n_features) if kind is None else mean
-    reach = np.maximum(np.abs(low - center), np.abs(high - center)) / scale
-    if reach.max() > _LARGEST_NET:
-        raise ValueError(
-            f"Feature {reach.argmax()} of X reaches {reach.max():.1e} with scale={kind!r}, too "
-            "large to train on in float32. Use scale='global', or divide X by a constant."
-        )
-    return Scaling(mean, variance, center, scale)
+    center = np.where(varies, 0.0, mean) if kind is None else mean
+    scaling = Scaling(mean, variance, center, scale)
+    scaling.check_reach(summary)
+    return scaling
 
 
 class CentredRows:

@@ -144,5 +144,6 @@ def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Constrai
             expected = f"{', '.join(most)} or {last}" if most else last
             raise ValueError(
                 f"The {name!r} parameter of {type(estimator).__name__} must be {expected}. "
-                f"Got {value!r} instead." + _ADVICE.get(name, "")
+                f"Got {value!r} instead."
+                + ("" if isinstance(value, Integral) else _ADVICE.get(name, ""))
             )

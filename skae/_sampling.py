@@ -9,17 +9,34 @@ from torch import Generator, Tensor
 from ._device import threads_for
 from ._random import normal
 
-_MOST_PAIRS = 128
 
+def fit_gaussian(
+    codes: np.ndarray, before: tuple[int, np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean (k,) and covariance (k, k), divided by n_samples, of codes (n_samples, k).
 
-def fit_gaussian(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean (k,) and covariance (k, k), divided by n_samples, of codes (n_samples, k)."""
+    `before` is the number, mean and covariance of codes to be counted in.
+    """
     values = torch.from_numpy(codes).double()
     mean = values.mean(0)
     centred = values - mean
     with threads_for(len(codes) * codes.shape[1] ** 2):
         covariance = centred.T @ centred / len(codes)
-    return mean.numpy(), covariance.numpy()
+    return _pool((len(codes), mean.numpy(), covariance.numpy()), before)
+
+
+def _pool(
+    new: tuple[int, np.ndarray, np.ndarray], before: tuple[int, np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of two samples together, each given with its size."""
+    n, mean, covariance = new
+    if before is None:
+        return mean, covariance
+    n_before, mean_before, covariance_before = before
+    share, shift = n / (n + n_before), mean - mean_before
+    between = share * (1 - share) * np.outer(shift, shift)
+    within = share * covariance + (1 - share) * covariance_before
+    return mean_before + share * shift, within + between
 
 
 def draw_gaussian(
@@ -52,17 +69,16 @@ def whitened_normals(n_points: int, n_components: int) -> Tensor:
     """Return a fixed design of points with mean zero and identity covariance.
 
     Antithetic pairs of Gaussian draws, whitened: an average over them of any quadratic function
-    equals its expectation under N(0, I), up to 128 components. Beyond that 128 pairs in orthogonal
-    directions stand for more, and the trace of the covariance is exact.
+    equals its expectation under N(0, I).
 
     Returns
     -------
     torch.Tensor of shape (2 * n_pairs, n_components), float64
-        Where n_pairs is `n_components`, at least ``n_points // 2`` and at most 128.
+        Where n_pairs is `n_components`, at least ``n_points // 2``.
     """
-    n_pairs = max(n_points // 2, min(n_components, _MOST_PAIRS))
+    n_pairs = max(n_points // 2, n_components)
     draws = normal((n_pairs, n_components), Generator("cpu").manual_seed(0))
     with threads_for(n_components):
         left, _, right = torch.linalg.svd(draws, full_matrices=False)
-        half = max(n_pairs, n_components) ** 0.5 * left @ right
+        half = n_pairs**0.5 * left @ right
     return torch.cat([half, -half])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Generator
 
 from ._batches import Rows, make_rows
 from ._device import threads_for
+from ._inference import FittedNet
 from ._input import Scaling
 from ._steps import AutogradStep, Loss
 from ._training import HeldOut, History, train
@@ -54,10 +56,15 @@ class Session:
     ) -> None:
         self.build, self.scaling, self.device = build, scaling, device
         self.generator = generator
+        self.blank = deepcopy(core)  # before training: what has run cannot always be copied
         self.core = core.to(device)
         self.step = AutogradStep(
             core, objective, generator, learning_rate=learning_rate, weight_decay=weight_decay
         )
+
+    def fitted_net(self) -> FittedNet:
+        """Return the network as it is now, to be used."""
+        return FittedNet.from_core(self.build, self.blank, self.core, self.scaling)
 
     def rows(self, X: Any, index: np.ndarray | None = None) -> Rows:
         """Bring rows of X, all or those at `index`, to the device."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from .modules import Core
+from .modules._building import foreign_draws
 
 # A larger batch is worked off in slices of this many rows: memory stays bounded, and noise and
 # normalisation belong to the whole batch, so the result is that of one piece, to rounding.
@@ -85,18 +87,25 @@ class AutogradStep:
         if noise is not None:
             noise = noise.to(device=x.device, dtype=x.dtype)
         self.gradient.zero_()
-        for start in range(0, len(x), self.slice_rows):
-            rows = slice(start, start + self.slice_rows)
-            out = self.core(x[rows], None if noise is None else noise[rows])
-            loss = self.objective(x[rows], out).sum()
+        n_slices = math.ceil(len(x) / self.slice_rows)
+        noises = [None] * n_slices if noise is None else noise.tensor_split(n_slices)
+        for rows, some_noise in zip(x.tensor_split(n_slices), noises, strict=True):
+            out = self._forward(rows, some_noise)
+            loss = self.objective(rows, out).sum()
             if loss.requires_grad:
                 (loss / len(x)).backward()
             self._loss_sum += loss.detach()
-            self.core.observe(x[rows], out)
+            self.core.observe(rows, out)
         self.core.update()
         if len(self.weights):
             self._adam()
         self._n_rows += len(x)
+
+    def _forward(self, x: Tensor, noise: Tensor | None) -> Any:
+        if not self.core.has_foreign_parts:
+            return self.core(x, noise)
+        with foreign_draws(self.generator, x.device):
+            return self.core(x, noise)
 
     def _adam(self) -> None:
         if self.weight_decay:

@@ -12,14 +12,17 @@ from torch import Generator, Tensor
 from ._base import BaseAutoencoder
 from ._basis import PrincipalAxes
 from ._batches import Rows
+from ._device import evaluation_device
 from ._input import Scaling
 from ._parameters import Constraint, real
 from ._random import normal
 from ._sampling import whitened_normals
 from .modules import VAE, Core, VAEOutput
-from .modules._vae import MIN_NOISE_VARIANCE
 from .objectives import GaussianNegativeLogLikelihood, KLDivergence, Objective
 
+# The network computes in float32, so errors below about a hundred thousandth of the rows' size,
+# whose square this is, are rounding and not noise.
+_LEAST_RELATIVE_NOISE = 1e-10
 _SCORING_POINTS = 64
 _POINTS_AT_ONCE = 8
 
@@ -49,8 +52,9 @@ class VAETransformer(BaseAutoencoder):
     encoder, decoder : callable, torch.nn.Module or None, default=None
         Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
         ``torch.nn.Linear``, or a module, which is copied. The encoder returns ``2 * n_components``
-        columns, the posterior's means and log-variances. They are used as they are: without a
-        linear path and without a PCA start.
+        columns: the posterior's means, and then ``h`` for its variances
+        ``1 / (1 + exp(h) / noise_variance)``. They are used as they are: without a linear path and
+        without a PCA start.
     init : {"pca", "random"}, default="pca"
         Where training starts: at PCA, or at random weights without a linear path.
     scale : {"global", "standard"} or None, default="global"
@@ -95,10 +99,9 @@ class VAETransformer(BaseAutoencoder):
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
-        Mean of the training rows; with `warm_start` or `partial_fit`, of the first call's, which
-        fix the scaling.
+        Mean of the training rows, over all `partial_fit` calls.
     n_samples_ : int
-        Number of training rows, over all `partial_fit` calls.
+        Number of training rows, over all `partial_fit` calls; one that comes twice counts twice.
     n_iter_ : int
         Number of epochs run.
     loss_curve_ : list of float
@@ -209,8 +212,8 @@ class VAETransformer(BaseAutoencoder):
         """Return the evidence lower bound of each row, in nats, at beta 1.
 
         The expectation over the posterior is an average over fixed antithetic points with
-        identity covariance, shared by all rows: exact where the decoder is linear (up to 128
-        components), and the same at every call.
+        identity covariance, shared by all rows: exact where the decoder is linear, and the same at
+        every call. There are 64 points, or twice the number of components if that is more.
 
         Parameters
         ----------
@@ -237,7 +240,7 @@ class VAETransformer(BaseAutoencoder):
                 total += likelihood(x.repeat(len(some), 1), many).view(len(some), -1).sum(0)
             return -total / len(points) - divergence(x, out)
 
-        bounds = self._net.map_rows(lower_bound, X, self._evaluation_device())
+        bounds = self._net.map_rows(lower_bound, X, evaluation_device(self.device))
         return bounds.astype(np.float64) - self._net.scaling.log_volume
 
     def _loss_unit(self, scaling: Scaling) -> float:
@@ -261,18 +264,21 @@ class VAETransformer(BaseAutoencoder):
         generator: Generator,
     ) -> None:
         mean_variance = float((scaling.variance / scaling.scale**2).mean())
-        noise = max(mean_variance if axes is None else axes.residual, MIN_NOISE_VARIANCE)
-        core.noise_variance.fill_(noise)
+        least = _LEAST_RELATIVE_NOISE * (scaling.second_moment or 1.0)
+        core.start_noise(mean_variance if axes is None else axes.residual, least)
         if axes is not None:
+            noise = float(core.noise_variance)
             variances = np.maximum(axes.variances, noise)
             gain = np.sqrt(variances - noise)[:, None]
             encode = np.vstack([gain / variances[:, None] * axes.components, 0 * axes.components])
-            bias = np.concatenate([0 * variances, np.log(noise / variances)])
+            # A code that tells nothing keeps a trace of information, from which it can learn.
+            log_information = np.log(np.maximum(variances - noise, 1e-3 * noise))
+            bias = np.concatenate([0 * variances, log_information])
             core.start_linear(
                 encode, (gain * axes.components).T, scaling.to_net(scaling.mean), bias
             )
 
-    def _publish(self, X: Any) -> None:
+    def _publish(self, X: Any, n_before: int) -> None:
         net = self._net
         noise_variance = float(net.arrays["noise_variance"]) * np.square(net.scaling.scale)
         shared = np.all(noise_variance == noise_variance[0])

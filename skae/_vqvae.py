@@ -15,6 +15,7 @@ from ._auto import rows_per_batch
 from ._base import BaseAutoencoder
 from ._basis import PrincipalAxes
 from ._batches import Rows
+from ._device import evaluation_device
 from ._input import Scaling
 from ._parameters import Constraint, OneOf, integer, real
 from ._sampling import draw_codes
@@ -93,7 +94,7 @@ class VQVAETransformer(BaseAutoencoder):
         Weight of the commitment loss.
     dead_code_threshold : float, default=0.05
         A code is restarted when it is used less than this fraction of its codebook's mean use; 0
-        restarts only codes that are not used at all.
+        restarts none.
 
     Attributes
     ----------
@@ -108,10 +109,9 @@ class VQVAETransformer(BaseAutoencoder):
     n_components_ : int
         Number of columns of `transform`.
     mean_ : ndarray of shape (n_features_in_,)
-        Mean of the training rows; with `warm_start` or `partial_fit`, of the first call's, which
-        fix the scaling.
+        Mean of the training rows, over all `partial_fit` calls.
     n_samples_ : int
-        Number of training rows, over all `partial_fit` calls.
+        Number of training rows, over all `partial_fit` calls; one that comes twice counts twice.
     n_iter_ : int
         Number of epochs run.
     loss_curve_ : list of float
@@ -156,6 +156,8 @@ class VQVAETransformer(BaseAutoencoder):
         "commitment_weight": [real("[0, inf)")],
         "dead_code_threshold": [real("[0, 1)")],
     }
+
+    codebook_usage_: np.ndarray
 
     _architecture = (*BaseAutoencoder._architecture, "n_codes", "codebook_size", "decay")
 
@@ -256,7 +258,10 @@ class VQVAETransformer(BaseAutoencoder):
     @torch.no_grad()
     def _encodings(self, core: Any, rows: Rows, n_rows: int, generator: Generator) -> Tensor:
         """Return what the encoder makes of some training rows, (n_rows, n_components)."""
-        return torch.cat([core.encoder(x) for x in rows.sample(n_rows, generator)])
+        core.eval()
+        z = torch.cat([core.encoder(x) for x in rows.sample(n_rows, generator)])
+        core.train()
+        return z
 
     def _allocate(self, variances: np.ndarray) -> np.ndarray:
         """Return the order that shares axes out so that codes carry about equal information.
@@ -273,17 +278,21 @@ class VQVAETransformer(BaseAutoencoder):
         return np.concatenate(groups)
 
     def _after_epoch(self, session: Session, rows: Rows) -> None:
+        if self.dead_code_threshold == 0:
+            return
         quantizer = session.core.quantizer
         n_rows = _RESTART_ROWS_PER_CODE * quantizer.codebook.shape[1]
         z = self._encodings(session.core, rows, n_rows, session.generator)
         quantizer.restart_dead(z, self.dead_code_threshold, session.generator)
 
-    def _publish(self, X: Any) -> None:
+    def _publish(self, X: Any, n_before: int) -> None:
         self.codebook_ = self._net.arrays["quantizer.codebook"]
-        codes = self._net.map_rows(lambda core, x: core.codes(x), X, self._evaluation_device())
+        codes = self._net.map_rows(lambda core, x: core.codes(x), X, evaluation_device(self.device))
         size = self.codebook_.shape[1]
         counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
-        self.codebook_usage_ = counts / len(codes)
+        if n_before:
+            counts = counts + n_before * self.codebook_usage_
+        self.codebook_usage_ = counts / (n_before + len(codes))
         self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:

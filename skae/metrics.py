@@ -43,8 +43,8 @@ def explained_variance_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     -------
     float
         At most 1. SST is about the mean of X, which for rows other than the training rows differs
-        a little from the training mean that the estimators' own ``score`` uses. NaN where X does
-        not vary.
+        a little from the training mean that the estimators' own ``score`` uses. Where X does not
+        vary, 1.0 if it is reproduced and else 0.0.
 
     Examples
     --------
@@ -58,9 +58,10 @@ def explained_variance_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     """
     original, reconstruction = _original_and_reconstruction(estimator, X)
     total = np.square(original - original.mean(0)).sum()
+    unexplained = np.square(original - reconstruction).sum()
     if total == 0:
-        return float("nan")
-    return float(1 - np.square(original - reconstruction).sum() / total)
+        return 1.0 if unexplained == 0 else 0.0
+    return float(1 - unexplained / total)
 
 
 def neg_mean_squared_error_scorer(estimator: Any, X: Any, y: Any = None) -> float:

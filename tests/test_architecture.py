@@ -17,6 +17,7 @@ FLOORS = [
     ["modules", "objectives"],
     [
         "exceptions",
+        "_version",
         "_auto",
         "_device",
         "_random",

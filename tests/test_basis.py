@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from scipy.sparse.linalg import ArpackNoConvergence
 from sklearn.decomposition import PCA
 
 from skae import _basis, _input
@@ -63,6 +64,45 @@ def test_axes_are_orthonormal_or_zero_whatever_the_rank(rank):
 
         np.testing.assert_allclose(axes @ axes.T, np.diag(np.arange(20) < rank), atol=1e-10)
         np.testing.assert_allclose(centred @ axes.T @ axes, centred, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.float32])
+def test_wide_sparse_counts_have_pca_s_axes(dtype):
+    """More features than rows, both too many for a Gram matrix: the leading axes are PCA's."""
+    rng = np.random.default_rng(0)
+    topics = rng.integers(0, 3, 600)
+    X = (rng.random((600, 900)) < 0.02 + 0.1 * (np.arange(900) % 3 == topics[:, None])).astype(
+        dtype
+    )
+    axes = axes_of(csr_array(X).astype(np.float64), 2)
+    pca = PCA(2, svd_solver="full").fit(X.astype(np.float64))
+
+    np.testing.assert_allclose(np.abs(axes.components @ pca.components_.T), np.eye(2), atol=1e-5)
+    np.testing.assert_allclose(axes.variances * 600 / 599, pca.explained_variance_, rtol=1e-8)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_rows_without_variance_have_no_axes(value):
+    """Whatever the storage, the axes of equal rows are zero."""
+    X = np.full((600, 900), value)
+    for rows in (X, csr_array(X)):
+        axes = axes_of(rows, 3)
+        assert not axes.components.any()
+        assert not axes.variances.any()
+        assert axes.residual == 0.0
+
+
+def test_the_exact_way_is_taken_where_lanczos_fails(monkeypatch):
+    """An iteration that does not converge costs time, not the start."""
+    X = np.random.default_rng(0).normal(size=(20, 9))
+    expected = axes_of(X, 1).components
+
+    def fail(*args, **kwargs):
+        raise ArpackNoConvergence("none", np.empty(0), np.empty(0))
+
+    monkeypatch.setattr(_basis, "_LARGEST_GRAM", 8)
+    monkeypatch.setattr(_basis, "svds", fail)
+    np.testing.assert_array_equal(axes_of(X, 1).components, expected)
 
 
 def test_constant_features_have_loadings_of_exactly_zero(digits):

@@ -521,6 +521,18 @@ def test_threads_agree(model, blobs, own):
     assert set(fits) == {alone}
 
 
+def test_large_networks_agree_on_any_number_of_threads(model, digits):
+    """Networks that use several threads agree to float32 rounding, grown over a few steps."""
+    model.set_params(hidden_layer_sizes=(600, 600), batch_size=64, max_iter=2, init="random")
+    model.set_params(early_stopping=False)
+    with num_threads(1):
+        one = clone(model).fit(digits)
+    with num_threads(2):
+        two = clone(model).fit(digits)
+    scale = np.abs(one.loss_curve_)
+    assert np.abs(np.subtract(one.loss_curve_, two.loss_curve_) / scale).max() < 1e-3
+
+
 def test_threads_share_a_fitted_model(fitted, blobs):
     """A fitted model may be used from two threads at once."""
     expected = outputs(fitted, blobs)
@@ -1105,11 +1117,23 @@ def test_warm_start_of_another_codebook(model, blobs, name, value):
 
 
 def test_warm_start_keeps_the_scaling(model, blobs):
-    """A warm start keeps the last fit's scaling: the mean does not move with new rows."""
+    """A warm start keeps the last fit's scaling, while `mean_` is that of the new rows."""
     model.set_params(warm_start=True).fit(blobs)
-    mean = model.mean_.copy()
+    center = model._net.scaling.center.copy()
     model.fit(blobs + 1)
-    assert np.array_equal(model.mean_, mean)
+    assert np.array_equal(model._net.scaling.center, center)
+    np.testing.assert_allclose(model.mean_, blobs.mean(0) + 1)
+
+
+def test_warm_start_scores_with_the_new_mean(model, blobs):
+    """The score's reference is the mean of the rows of the last fit, as on a new estimator."""
+    if isinstance(model, VAETransformer):
+        pytest.skip("its score is a likelihood")
+    model.set_params(warm_start=True, max_iter=0).fit(blobs)
+    moved = blobs + 1
+    model.fit(moved)
+    unexplained = -model.score_samples(moved).sum() / np.square(moved - moved.mean(0)).sum()
+    assert model.score(moved) == pytest.approx(1 - unexplained)
 
 
 def test_first_partial_fit_with_too_few_rows(model, blobs):
@@ -1137,6 +1161,35 @@ def test_partial_fit_learns(model, blobs):
         model.partial_fit(blobs)
     assert model.loss_curve_[-1] < 0.9 * model.loss_curve_[0]
     assert len(set(model.loss_curve_)) == 8
+
+
+def test_partial_fit_describes_all_rows(model, blobs):
+    """The mean, the codes' distribution and their use are those of all rows, call by call."""
+    model.set_params(learning_rate=1e-12)  # so that codes mean the same in each call
+    for rows in (blobs[:50], blobs[50:80] + 3, blobs[80:]):
+        model.partial_fit(rows)
+    X = np.vstack([blobs[:50], blobs[50:80] + 3, blobs[80:]])
+    codes = model.transform(X)
+    np.testing.assert_allclose(model.mean_, X.mean(0))
+    assert model.n_samples_ == 200
+    if isinstance(model, AutoencoderTransformer):
+        draws = model.transform(model.sample(100_000, random_state=0))
+        np.testing.assert_allclose(draws.mean(0), codes.mean(0), atol=0.05)
+        np.testing.assert_allclose(np.cov(draws.T), np.cov(codes.T), atol=0.3)
+
+
+def test_partial_fit_counts_all_codes(blobs):
+    """Counts of codes add up over the calls."""
+    usage = []
+    for rows in (blobs[:50], blobs[50:]):
+        model = VQVAETransformer(4, codebook_size=16, n_codes=2, random_state=0, decay=0.999999)
+        model.set_params(learning_rate=1e-12, dead_code_threshold=0.0).partial_fit(blobs)
+        usage.append(model.partial_fit(rows).codebook_usage_)
+    whole = VQVAETransformer(4, codebook_size=16, n_codes=2, random_state=0, decay=0.999999)
+    whole.set_params(learning_rate=1e-12, dead_code_threshold=0.0).partial_fit(blobs)
+    first, second = (250 / 50 * usage[0] - 200 / 50 * whole.codebook_usage_), usage[1]
+    second = 350 / 150 * second - 200 / 150 * whole.codebook_usage_
+    np.testing.assert_allclose(0.25 * first + 0.75 * second, whole.codebook_usage_, atol=1e-12)
 
 
 def test_fit_after_partial_fit(model, blobs):
@@ -1222,6 +1275,45 @@ def test_own_module(model, blobs):
         np.testing.assert_allclose(codes, expected, rtol=1e-5, atol=1e-5)
 
 
+class Drawing(torch.nn.Sequential):
+    """A network with batch statistics and dropout, which torch draws from its global generator."""
+
+    def __init__(self, n_in, n_out):
+        dropout, norm = torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(n_in)
+        super().__init__(norm, dropout, torch.nn.Linear(n_in, n_out))
+
+
+@pytest.mark.parametrize("batch_size", [7, 199, 200])
+def test_own_network_that_draws(model, blobs, batch_size):
+    """Dropout follows the seed, leaves torch's generator alone, and no batch has a single row."""
+    model.set_params(encoder=Drawing, batch_size=batch_size, early_stopping=False)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = clone(model).fit(blobs)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    with ThreadPoolExecutor(2) as pool:
+        fits = list(pool.map(lambda _: clone(model).fit(blobs), range(4)))
+    assert {joblib.hash(fit) for fit in fits} == {joblib.hash(first)}
+    assert not np.array_equal(
+        clone(model).set_params(random_state=5).fit(blobs).loss_curve_, first.loss_curve_
+    )
+
+
+def test_own_factory_is_called_once(model, blobs):
+    """A factory is not called again to transform, nor for a warm start."""
+    calls = []
+
+    def factory(n_in, n_out):
+        calls.append((n_in, n_out))
+        return torch.nn.Linear(n_in, n_out)
+
+    model.set_params(encoder=factory, warm_start=True).fit(blobs)
+    outputs(model, blobs)
+    model.fit(blobs).transform(blobs)
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 def test_own_network_of_a_wrong_shape(model, blobs, role):
     """A network with another output than asked for is refused in one sentence with both shapes."""
@@ -1284,6 +1376,27 @@ def test_huge_values_in_new_rows(fitted, blobs, value):
                 assert "not finite" in str(error) or "too large" in str(error)  # noqa: PT017
             else:
                 assert np.isfinite(result).all()
+
+
+def test_huge_values_in_rows_to_learn_from(fitted, blobs):
+    """Rows too large for the scale of an earlier fit are refused by name, and nothing is lost."""
+    expected = outputs(fitted, blobs)
+    huge = np.where(np.arange(6) == 2, 1e60, blobs)
+    with pytest.raises(ValueError, match=r"Feature 2 of X reaches \d\.\de\+\d\d .*float32"):
+        fitted.partial_fit(huge)
+    with pytest.raises(ValueError, match=r"Feature 2 of X reaches \d\.\de\+\d\d .*float32"):
+        clone(fitted).fit(blobs, X_val=huge)
+    assert_same(outputs(fitted, blobs), expected)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_unchecked_rows(model, blobs, bad):
+    """With ``assume_finite`` NaN gets past the checks of scikit-learn, but not into a fit."""
+    X = blobs.copy()
+    X[3, 1] = bad
+    with config_context(assume_finite=True), pytest.raises(ValueError, match="inf"):
+        model.fit(X)
+    assert_unfitted(model)
 
 
 @pytest.mark.parametrize("init", ["pca", "random"])

@@ -29,10 +29,10 @@ def net(digits):
         encoder=None,
         decoder=None,
     )
-    core = build(generator=torch.Generator().manual_seed(0))
+    core, blank = (build(generator=torch.Generator().manual_seed(s)) for s in (0, 2))
     with torch.no_grad():
         core.encoder.layers[-1].weight.normal_(generator=torch.Generator().manual_seed(1))
-    return FittedNet.from_core(build, core, fit_scaling(digits, "global"))
+    return FittedNet.from_core(build, blank, core, fit_scaling(digits, "global"))
 
 
 def test_blocks_equal_one_plain_forward_pass(net, digits):

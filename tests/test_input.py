@@ -17,7 +17,7 @@ def test_scaling_is_undone(kind):
 
     np.testing.assert_allclose(scaling.from_net(scaling.to_net(X)), X, rtol=1e-12)
     assert np.all(scaling.from_net(scaling.to_net(X))[:, 3] == 1 / 3)
-    assert list(scaling.constant) == [False] * 3 + [kind is not None]
+    assert list(scaling.constant) == [False] * 3 + [True]
 
 
 def test_global_scaling_keeps_geometry_and_standard_does_not():

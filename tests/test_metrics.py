@@ -44,7 +44,8 @@ def test_scores_take_csr_and_rows_without_variance(digits):
     assert explained_variance_scorer(pca, sparse.csr_array(digits)) == pytest.approx(
         explained_variance_scorer(pca, digits)
     )
-    assert np.isnan(explained_variance_scorer(pca, digits[:1]))
+    assert explained_variance_scorer(pca, digits[:1]) == 0.0
+    assert explained_variance_scorer(MaxAbsScaler().fit(digits[:1]), digits[:1]) == 1.0
 
 
 def test_training_score_is_the_estimator_s_own(digits):

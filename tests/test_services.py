@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skae._auto import count_held_out, hidden_widths, rows_per_batch
-from skae._device import own_torch_state, resolve_device, threads_for
+from skae._device import own_modes, resolve_device, threads_for
 from skae._parameters import NONE, Number, OneOf, check_parameters, integer, real
 from skae._random import make_generator
 from skae._sampling import draw_codes, draw_gaussian, fit_gaussian, whitened_normals
@@ -82,19 +82,21 @@ def test_scoring_points_have_exact_moments(n_points, k):
     )
 
 
-def test_many_components_share_scoring_points():
-    """Beyond 128 components the points keep the norm of the expectation, in bounded number."""
-    points = whitened_normals(64, 300)
+@pytest.mark.parametrize("n_components", [1, 5, 32, 300])
+def test_scoring_points_are_whitened(n_components):
+    """Their mean is zero and their covariance the identity, whatever the number of components."""
+    points = whitened_normals(64, n_components)
+    covariance = points.T @ points / len(points)
 
-    assert points.shape == (256, 300)
-    norms = points.square().sum(1)
-    torch.testing.assert_close(norms, torch.full_like(norms, 300.0))
+    assert len(points) == max(64, 2 * n_components)
+    torch.testing.assert_close(points.mean(0), torch.zeros(n_components, dtype=torch.float64))
+    torch.testing.assert_close(covariance, torch.eye(n_components, dtype=torch.float64))
 
 
 def test_devices_are_resolved_or_refused_in_words():
     """The CPU is always there; what is not a device says what to use."""
     assert resolve_device("cpu") == torch.device("cpu")
-    for name in ("toaster", "mps", "cuda:99"):
+    for name in ("toaster", "mps", "meta", "cuda:99"):
         with pytest.raises(ValueError, match=f"device='{name}' cannot be used"):
             resolve_device(name)
 
@@ -114,10 +116,10 @@ def test_small_work_runs_on_one_thread_of_the_calling_thread_only():
     assert elsewhere == [before]
 
 
-def test_own_torch_state_shields_and_restores():
+def test_own_modes_shields_and_restores():
     """Inside, gradients are as asked and autocast is off; outside, all is as it was."""
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        with own_torch_state(gradients=True):
+        with own_modes(gradients=True):
             product = torch.ones(2, 2, requires_grad=True) @ torch.ones(2, 2)
             assert product.requires_grad
             assert product.dtype == torch.float32

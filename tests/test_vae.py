@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import scale
 
@@ -123,6 +123,36 @@ def test_codes_are_the_posterior_mean(digits):
     shrunk = pca.transform(digits) / variances * np.sqrt(variances - model.noise_variance_)
 
     np.testing.assert_allclose(model.transform(digits), shrunk, atol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("init_scale", ["global", "standard", None])
+def test_as_many_components_as_features(init_scale, offset):
+    """With no direction left for noise the start has the full Gaussian's likelihood."""
+    X = load_iris().data + offset
+    start = VAETransformer(max_iter=0, scale=init_scale).fit(X)
+    full = PCA().fit(X).score(X)
+
+    assert start.score(X) == pytest.approx(full, abs=1e-3)
+    if offset == 0:
+        assert start.score(X.astype(np.float32)) == pytest.approx(full, abs=1e-2)
+
+
+def test_training_with_as_many_components_as_features_does_little_harm():
+    """Where the start is the best linear model, the gradient's noise costs no more than this."""
+    X = load_iris().data
+    settings = dict(early_stopping=False, random_state=0)
+    trained = VAETransformer(max_iter=60, **settings).fit(X)
+
+    assert trained.score(X) > PCA().fit(X).score(X) - 0.5
+
+
+def test_more_components_than_scoring_points():
+    """The bound of a linear model is exact with 150 components too."""
+    X = np.random.default_rng(0).normal(size=(400, 160)) * np.geomspace(3, 0.3, 160)
+    start = VAETransformer(150, max_iter=0).fit(X)
+
+    assert start.score(X) == pytest.approx(PCA(150).fit(X).score(X), abs=2e-2)
 
 
 def test_small_noise_under_large_features_is_found():

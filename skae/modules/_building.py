@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Generator, nn
@@ -15,7 +16,8 @@ from ._mlp import MLP
 Part = nn.Module | Callable[[int, int], nn.Module] | None
 
 
-_FACTORY_LOCK = threading.Lock()
+# Held while torch's global state is borrowed, so that simultaneous fits do not share a loan.
+_LOAN = threading.RLock()
 
 
 def build_core(
@@ -110,22 +112,44 @@ def _build_part(
     return module.train()
 
 
+@contextmanager
+def foreign_draws(generator: Generator, device: torch.device | None = None) -> Iterator[None]:
+    """Let code of the user's draw reproducibly from torch's global generators, put back afterwards.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Source of their seed.
+    device : torch.device, default=None
+        Where the code draws, besides the CPU.
+    """
+    generators = [torch.default_generator]
+    if device is not None and device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
+    with _LOAN:
+        before = [own.get_state() for own in generators]
+        try:
+            for own in generators:
+                own.manual_seed(seed)
+            yield
+        finally:
+            for own, state in zip(generators, before, strict=True):
+                own.set_state(state)
+
+
 def _call_seeded(
     factory: Callable[[int, int], nn.Module], n_in: int, n_out: int, generator: Generator
 ) -> nn.Module:
     """Let a user's factory draw its weights reproducibly.
 
-    Such code draws from torch's global generator in torch's default dtype. Both are set for the
-    length of the call and put back; the lock keeps simultaneous fits out of each other's way.
+    Such code makes its weights in torch's default dtype and on its default device, which are set
+    for the length of the call and put back.
     """
-    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
-    with _FACTORY_LOCK:
-        before, dtype = torch.random.get_rng_state(), torch.get_default_dtype()
+    with foreign_draws(generator), torch.device("cpu"):
+        dtype = torch.get_default_dtype()
         try:
             torch.set_default_dtype(torch.float32)
-            torch.manual_seed(seed)
-            with torch.device("cpu"):
-                return factory(n_in, n_out)
+            return factory(n_in, n_out)
         finally:
-            torch.random.set_rng_state(before)
             torch.set_default_dtype(dtype)

@@ -31,6 +31,13 @@ class Core(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
 
+    def leave_out(self, constant: Tensor) -> None:
+        """Keep the perceptrons from features that are zero on every row, (n_features,) bool."""
+        if isinstance(self.encoder, MLP):
+            self.encoder.ignore_inputs(constant)
+        if isinstance(self.decoder, MLP):
+            self.decoder.silence_outputs(constant)
+
     @torch.no_grad()
     def start_linear(
         self,
@@ -58,6 +65,11 @@ class Core(nn.Module):
                 raise TypeError("Only perceptrons with a linear path can start at a linear map.")
             part.linear.weight.copy_(torch.tensor(weight, device="cpu"))
             part.linear.bias.copy_(torch.tensor(offset, device="cpu"))
+
+    @property
+    def has_foreign_parts(self) -> bool:
+        """Whether encoder or decoder is the user's own, which may draw while it trains."""
+        return not (isinstance(self.encoder, MLP) and isinstance(self.decoder, MLP))
 
     @property
     def largest_matrix(self) -> int:

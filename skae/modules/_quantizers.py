@@ -37,6 +37,7 @@ class EMAQuantizer(nn.Module):
     References
     ----------
     .. [1] van den Oord, Vinyals and Kavukcuoglu, "Neural Discrete Representation Learning", 2017.
+    .. [2] Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding", 2007.
 
     Examples
     --------
@@ -111,16 +112,31 @@ class EMAQuantizer(nn.Module):
     ) -> None:
         """Start the codebooks at k-means of encodings `z`, (n_rows, n_components).
 
-        Lloyd's iteration is the moving average without memory. Codes that lose all their vectors
-        are restarted on the way, and the averages are left as for batches of `batch_size` rows.
+        Codes are spread out first (k-means++ [2]_, section 2.2). Lloyd's iteration is then the
+        moving average without memory; codes that lose all their vectors are restarted on the way.
+        The averages are left as for batches of `batch_size` rows.
         """
-        self.mean_counts.zero_()
+        self._spread(self.split(z), generator)
+        self.mean_counts.fill_(1.0)
         for _ in range(n_iter):
             self.restart_dead(z, 1e-6, generator)
             self.observe(z, self.nearest(z))
             self.update(decay=0.0)
         self.mean_counts *= batch_size / len(z)
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
+
+    def _spread(self, vectors: Tensor, generator: Generator) -> None:
+        """Draw codes from vectors (n_codes, n_rows, code_dim), far ones more often.
+
+        The odds are the squared distance to the nearest code drawn before.
+        """
+        odds = torch.ones_like(vectors[:, :, 0])  # (n_codes, n_rows)
+        position = torch.arange(len(vectors), device=vectors.device)
+        for i in range(self.codebook.shape[1]):
+            row = odds.clamp(min=1e-30).cpu().multinomial(1, generator=generator)[:, 0]
+            self.codebook[:, i] = vectors[position, row.to(vectors.device)]
+            distances = (vectors - self.codebook[:, i, None]).square().sum(2)
+            odds = distances if i == 0 else torch.minimum(odds, distances)
 
     @torch.no_grad()
     def restart_dead(self, z: Tensor, threshold: float, generator: Generator) -> None:

@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import softplus
 
 from ._core import Core
 
-# Variance in net units, where the data has unit variance; keeps the likelihood of data that lies
-# exactly on a low-dimensional surface finite.
-MIN_NOISE_VARIANCE = 1e-12
-_LOG_VARIANCE_RANGE = (-30.0, 20.0)
+_LOG_INFORMATION_RANGE = (-50.0, 50.0)
 
 
 class VAEOutput(NamedTuple):
@@ -33,10 +31,15 @@ class VAE(Core):
     :math:`s^2 = E_q ||x - \hat x(z)||^2 / d` [2]_, so the noise variance follows that closed form
     as an exponential moving average over batches instead of a gradient.
 
+    The encoder states how much a row tells about each code, as :math:`h(x)`, and the posterior's
+    precision adds this to the prior's: :math:`\sigma^{-2}(x) = 1 + e^{h(x)} / s^2`. In a linear
+    model :math:`h` is a constant, the squared length of the decoder's column [3]_,
+    so that posteriors stay right while the noise changes.
+
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps (batch, n_features) to (batch, 2 * n_components): mean and log-variance.
+        Maps (batch, n_features) to (batch, 2 * n_components): mean and log-information :math:`h`.
     decoder : torch.nn.Module
         Maps (batch, n_components) to (batch, n_features).
     n_components : int
@@ -49,6 +52,8 @@ class VAE(Core):
     .. [1] Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, equation 9.
     .. [2] Rybkin, Daniilidis and Levine, "Simple and Effective VAE Training with Calibrated
        Decoders", 2021, equation 8.
+    .. [3] Tipping and Bishop, "Probabilistic Principal Component Analysis", 1999: the posterior's
+       covariance :math:`s^2 (W'W + s^2 I)^{-1}`.
 
     Examples
     --------
@@ -60,6 +65,7 @@ class VAE(Core):
     """
 
     noise_variance: Tensor
+    least_noise_variance: Tensor
     _squared_error: Tensor
     _n_values: Tensor
 
@@ -71,13 +77,21 @@ class VAE(Core):
         self.decay = decay
         one = torch.ones((), device="cpu", dtype=torch.float32)
         self.register_buffer("noise_variance", one)
+        self.register_buffer("least_noise_variance", 1e-10 * one)
         self.register_buffer("_squared_error", 0 * one, persistent=False)
         self.register_buffer("_n_values", 0 * one, persistent=False)
 
+    @torch.no_grad()
+    def start_noise(self, noise_variance: float, least: float) -> None:
+        """Set the noise variance and its lower bound, which keeps likelihoods finite."""
+        self.noise_variance.fill_(max(noise_variance, least))
+        self.least_noise_variance.fill_(least)
+
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the posterior, each (batch, n_components)."""
-        mean, log_variance = self.encoder(x).split(self.n_components, dim=1)
-        return mean, log_variance.clamp(*_LOG_VARIANCE_RANGE)
+        mean, log_information = self.encoder(x).split(self.n_components, dim=1)
+        log_information = log_information.clamp(*_LOG_INFORMATION_RANGE)
+        return mean, -softplus(log_information - self.noise_variance.log())
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the posterior mean, shape (batch, n_components)."""
@@ -105,6 +119,6 @@ class VAE(Core):
     def update(self) -> None:
         """Move the noise variance towards the batch's mean squared error."""
         self.noise_variance.lerp_(self._squared_error / self._n_values, 1 - self.decay)
-        self.noise_variance.clamp_(min=MIN_NOISE_VARIANCE)
+        self.noise_variance.clamp_(min=self.least_noise_variance)
         self._squared_error.zero_()
         self._n_values.zero_()
