@@ -1,4 +1,4 @@
-"""State: changed as a whole or not at all, pickled as plain NumPy with the version that wrote it."""
+"""State: taken over whole or not at all, pickled as plain NumPy with the version that wrote it."""
 
 from __future__ import annotations
 
