@@ -1,127 +1,226 @@
-"""The latent basis: the principal axes that training starts from (PCA, probabilistic PCA)."""
+"""The latent basis: centring, rotation, order and sign of codes; whitening; explained variance."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 from torch import Tensor
 
 from ._device import threads_for
-from ._input import CentredRows
-from ._random import normal
+from ._input import dense, sum_of_squares
 
-# Up to this many rows or columns the eigenvalues of the smaller Gram matrix are computed exactly;
-# beyond it a Lanczos iteration finds the leading ones without forming that matrix.
-_LARGEST_GRAM = 4096
-_LARGEST_SPARSE_GRAM = 512
-# Products of rows this narrow are too small to share among threads, however many rows there are.
-_ROWS_PER_PRODUCT = 128
+Map = Callable[[np.ndarray], np.ndarray]
+
+# Rows decoded at once while codes are described.
+_ROWS_AT_ONCE = 1024
+# What the codes explain one by one is estimated from so many rows that about this many are decoded.
+_MOST_DECODED = 2**17
+# A direction of the codes that hardly moves the reconstruction linearly keeps this share of the
+# largest one's scale, so that the map stays invertible for what the decoder does with it.
+_SMALLEST_SCALE = 1e-6
 
 
 @dataclass(frozen=True)
-class PrincipalAxes:
-    """Principal axes of centred rows.
+class LatentBasis:
+    """An affine map from a network's raw codes to those of `transform`, and back.
 
     Attributes
     ----------
-    components : ndarray of shape (n_components, n_features)
-        Orthonormal rows in descending order of variance, the largest entry of each positive;
-        zeros beyond the rank.
-    variances : ndarray of shape (n_components,)
-        Variance along each, divided by n_samples.
-    residual : float
-        Mean variance of the directions left out; 0 when none is.
+    origin : ndarray of shape (n_raw,)
+        Raw code whose image is zero.
+    forward : ndarray of shape (n_components, n_raw)
+        ``codes = (raw - origin) @ forward.T``.
+    backward : ndarray of shape (n_raw, n_components)
+        ``raw = origin + codes @ backward.T``.
     """
 
-    components: np.ndarray
-    variances: np.ndarray
-    residual: float
+    origin: np.ndarray
+    forward: np.ndarray
+    backward: np.ndarray
+
+    def enter(self, raw: Tensor) -> Tensor:
+        """Map raw codes (n_rows, n_raw) to codes (n_rows, n_components)."""
+        origin, forward = (torch.from_numpy(part).to(raw) for part in (self.origin, self.forward))
+        return (raw - origin) @ forward.T
+
+    def leave(self, codes: Tensor) -> Tensor:
+        """Map codes (n_rows, n_components) to raw codes (n_rows, n_raw)."""
+        origin, backward = (torch.from_numpy(p).to(codes) for p in (self.origin, self.backward))
+        return origin + codes @ backward.T
+
+    def first(self, n_components: int) -> LatentBasis:
+        """Return the basis of the first codes; the others are left at zero."""
+        return LatentBasis(
+            self.origin, self.forward[:n_components], self.backward[:, :n_components]
+        )
+
+    def divided_by(self, deviations: np.ndarray) -> LatentBasis:
+        """Return the basis of the codes divided by `deviations`; zero where one is zero."""
+        inverse = np.divide(1, deviations, out=np.zeros_like(deviations), where=deviations > 0)
+        return LatentBasis(self.origin, self.forward * inverse[:, None], self.backward * deviations)
 
 
-def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -> PrincipalAxes:
-    """Compute the principal axes of centred rows.
+@dataclass(frozen=True)
+class CodeMoments:
+    """How raw codes and reconstructions of rows vary together.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_raw,)
+        Mean of the codes.
+    covariance : ndarray of shape (n_raw, n_raw)
+        Theirs, divided by n_samples.
+    cross : ndarray of shape (n_features, n_raw)
+        Covariance of reconstructions with codes.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    cross: np.ndarray
+
+
+def code_moments(X: Any, encode: Map, decode: Map) -> CodeMoments:
+    """Encode and decode rows X, dense or CSR, and return the moments of the result."""
+    codes = encode(X)
+    mean = codes.mean(0, dtype=np.float64)
+    centred = codes - mean
+    cross = np.zeros((X.shape[1], len(mean)))
+    with threads_for(_ROWS_AT_ONCE * len(mean) ** 2):
+        covariance = _product(centred, centred) / len(codes)
+    for rows in _pieces(len(codes)):
+        decoded = decode(codes[rows]).astype(np.float64)
+        with threads_for(_ROWS_AT_ONCE * cross.shape[1]):
+            cross += _product(decoded, centred[rows])
+    return CodeMoments(mean, covariance, cross / len(codes))
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return (torch.from_numpy(left).T @ torch.from_numpy(right)).numpy()
+
+
+def _pieces(n_rows: int) -> Iterator[slice]:
+    return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, n_rows, _ROWS_AT_ONCE))
+
+
+def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
+    """Return the basis in which codes are like principal components, and their variances.
+
+    With B the least-squares map from centred codes to reconstructions and S the codes' covariance,
+    the singular value decomposition of B S^(1/2) gives the directions in which reconstructions
+    vary and how much: its singular values are the standard deviations of the new codes, in the
+    units of X. A linear network gives PCA exactly, in whatever basis it codes.
+
+    Returns
+    -------
+    basis : LatentBasis
+        Square; codes beyond the rank of S are zero.
+    variances : ndarray of shape (n_raw,)
+        Variances of the new codes, divided by n_samples, in descending order.
+    """
+    n_raw = len(moments.mean)
+    values, vectors = (
+        part.numpy() for part in torch.linalg.eigh(torch.from_numpy(moments.covariance))
+    )
+    varies = values > n_raw * np.finfo(np.float64).eps * max(values.max(initial=0.0), 0.0)
+    deviations, vectors = np.sqrt(values[varies]), vectors[:, varies]
+    moved = moments.cross @ (vectors / deviations)  # B S^(1/2) in the eigenvectors of S
+    triangle = torch.linalg.qr(torch.from_numpy(moved)).R
+    _, singular, turn = (part.numpy() for part in torch.linalg.svd(triangle, full_matrices=True))
+    scale = np.zeros(len(turn))
+    scale[: len(singular)] = singular
+    scale = np.maximum(scale, _SMALLEST_SCALE * scale.max(initial=0.0) or 1.0)
+    turn = turn * _signs(turn @ moved.T)[:, None]
+
+    rank = len(turn)
+    forward, backward = np.zeros((n_raw, n_raw)), np.zeros((n_raw, n_raw))
+    forward[:rank] = scale[:, None] * turn @ (vectors / deviations).T
+    backward[:, :rank] = (vectors * deviations) @ turn.T / scale
+    variances = np.zeros(n_raw)
+    variances[:rank] = scale**2
+    return LatentBasis(moments.mean, forward, backward), variances
+
+
+def _signs(directions: np.ndarray) -> np.ndarray:
+    """Return the signs that make each row's largest entry positive."""
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], axis=1)
+    return np.where(largest[:, 0] < 0, -1.0, 1.0)
+
+
+def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map) -> np.ndarray:
+    """Return sums of squared errors of rows X when only the first 1, ..., k codes are let through.
+
+    The others are left at zero. The result has shape (k,).
+    """
+    errors = np.zeros(codes.shape[1])
+    for rows in _pieces(len(codes)):
+        x, kept = dense(X[rows]), np.zeros_like(codes[rows])
+        for j in range(len(errors)):
+            kept[:, j] = codes[rows, j]
+            errors[j] += np.square(x - decode(kept)).sum()
+    return errors
+
+
+def explained_ratios(
+    X: Any,
+    codes: np.ndarray,
+    decode: Map,
+    loadings: np.ndarray,
+    mean: np.ndarray,
+    unexplained: float,
+) -> np.ndarray:
+    """Return the score of the first code, then the gain as each next one is let through.
+
+    Of many rows only some are decoded once per code. What holds for these and not for all is
+    corrected for by the decoder's linear part, which is computed for all.
 
     Parameters
     ----------
-    rows : CentredRows of shape (n_samples, n_features)
-        The rows.
-    n_components : int
-        Number of axes wanted; more than the rank are filled up with zeros.
-    constant : ndarray of shape (n_features,)
-        Mask of features whose loadings are exactly zero.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Training rows.
+    codes : ndarray of shape (n_samples, n_components)
+        Their codes, not whitened.
+    decode : callable
+        From codes to rows.
+    loadings : ndarray of shape (n_components, n_features)
+        Jacobian of `decode` at zero.
+    mean : ndarray of shape (n_features,)
+        Mean of X.
+    unexplained : float
+        Sum of squared errors with all codes.
+
+    Returns
+    -------
+    ndarray of shape (n_components,)
+        Zeros where X does not vary.
     """
-    n_samples, n_features = rows.shape
-    k = min(n_components, n_samples, n_features)
-    total = rows.sum_of_squares
-    squares, axes = np.zeros(k), np.zeros((k, n_features))
-    if total > 0:
-        with threads_for(_ROWS_PER_PRODUCT * n_features * min(rows.shape)):
-            squares, axes = _decompose(rows, k)
-    squares = np.maximum(squares, 0.0)
-    rounding_error = max(rows.shape) * np.finfo(np.float64).eps * squares.max(initial=0.0)
-    axes[squares <= rounding_error] = 0.0
-    squares[squares <= rounding_error] = 0.0
-    axes[:, constant] = 0.0
-    largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], axis=1)
-    axes *= np.where(largest < 0, -1.0, 1.0)
-
-    components, variances = np.zeros((n_components, n_features)), np.zeros(n_components)
-    components[:k], variances[:k] = axes, squares / n_samples
-    left_out = n_features - k
-    residual = max(total / n_samples - variances.sum(), 0.0) / left_out if left_out else 0.0
-    return PrincipalAxes(components, variances, residual)
+    total = sum_of_squares(X, mean)
+    if total == 0:
+        return np.zeros(codes.shape[1])
+    every = -(-codes.size // _MOST_DECODED)
+    some, some_codes = X[::every], codes[::every]
+    errors = errors_of_the_first(some, some_codes, decode)
+    if every > 1:
+        center = decode(np.zeros((1, codes.shape[1])))
+        linear = _errors_of_the_linear_part(X, codes, center, loadings)
+        correction = errors - _errors_of_the_linear_part(some, some_codes, center, loadings)
+        errors = linear + correction * (len(codes) / len(some_codes))
+        errors[-1] = unexplained
+    return -np.diff(errors, prepend=total) / total
 
 
-def _decompose(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k largest squared singular values, descending, and their axes as rows."""
-    largest_gram = _LARGEST_SPARSE_GRAM if rows.sparse else _LARGEST_GRAM
-    if min(rows.shape) > largest_gram > 4 * k:
-        try:
-            return _lanczos(rows, k)
-        except ArpackError:
-            pass  # It did not converge: the exact way is slower and always works.
-    wide = rows.shape[0] < rows.shape[1]
-    return _from_row_products(rows, k) if wide else _from_column_products(rows, k)
-
-
-def _products(blocks: Iterable[np.ndarray]) -> Tensor:
-    """Return the sum of B'B over blocks."""
-    tensors = map(torch.from_numpy, blocks)
-    return functools.reduce(torch.add, (block.T @ block for block in tensors))
-
-
-def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest eigenvalues, descending, and their eigenvectors as rows."""
-    values, vectors = torch.linalg.eigh(gram)
-    return values.flip(0)[:k], vectors.T.flip(0)[:k]
-
-
-def _from_column_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squared singular values and axes from X'X."""
-    squares, axes = _leading(_products(rows.blocks()), k)
-    return squares.numpy(), axes.numpy().copy()
-
-
-def _from_row_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squared singular values and axes from XX', for fewer rows than columns."""
-    squares, vectors = _leading(_products(block.T for block in rows.column_blocks()), k)
-    axes = torch.cat([vectors @ torch.from_numpy(block) for block in rows.column_blocks()], dim=1)
-    # Orthogonal again where a small eigenvalue left an axis contaminated by the large ones.
-    return squares.numpy(), torch.linalg.qr(axes.T).Q.T.numpy().copy()
-
-
-def _lanczos(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squared singular values and axes of a matrix too large for either Gram matrix."""
-    operator = LinearOperator(
-        rows.shape, matvec=rows.times, rmatvec=rows.transposed_times, dtype=np.float64
-    )
-    # Random, because a vector of ones is in the null space of centred rows.
-    start = normal((min(rows.shape),), torch.Generator("cpu").manual_seed(0)).numpy()
-    _, values, axes = svds(operator, k, v0=start, return_singular_vectors="vh")
-    order = np.argsort(values)[::-1]
-    return np.square(values[order]), axes[order]
+def _errors_of_the_linear_part(
+    X: Any, codes: np.ndarray, center: np.ndarray, loadings: np.ndarray
+) -> np.ndarray:
+    """Return `errors_of_the_first` for the decoder ``center + codes @ loadings``."""
+    total, gains = 0.0, np.zeros(codes.shape[1])
+    for rows in _pieces(len(codes)):
+        centred, y = dense(X[rows]) - center, codes[rows]
+        with threads_for(_ROWS_AT_ONCE * loadings.size):
+            along = (torch.from_numpy(centred) @ torch.from_numpy(loadings.T)).numpy()
+        gains += (2 * along * y - y**2).sum(0)  # exact where the loadings are orthonormal
+        total += float(np.square(centred).sum())
+    return total - np.cumsum(gains)

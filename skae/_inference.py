@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ._basis import LatentBasis
 from ._device import own_modes, threads_for
 from ._input import Scaling, dense
 from .modules import Core
@@ -38,12 +39,18 @@ class FittedNet:
         The network's state.
     scaling : Scaling
         The map between rows and the network's units.
+    basis : LatentBasis or None, default=None
+        The map between the network's codes and those that are given out and taken in.
     """
 
     def __init__(
-        self, build: partial[Core], arrays: dict[str, np.ndarray], scaling: Scaling
+        self,
+        build: partial[Core],
+        arrays: dict[str, np.ndarray],
+        scaling: Scaling,
+        basis: LatentBasis | None = None,
     ) -> None:
-        self.build, self.arrays, self.scaling = build, arrays, scaling
+        self.build, self.arrays, self.scaling, self.basis = build, arrays, scaling, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
 
     @classmethod
@@ -57,7 +64,7 @@ class FittedNet:
         return net
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"build": self.build, "arrays": self.arrays, "scaling": self.scaling}
+        return {name: getattr(self, name) for name in ("build", "arrays", "scaling", "basis")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -84,7 +91,7 @@ class FittedNet:
 
     def encode(self, X: Any, device: torch.device) -> np.ndarray:
         """Return the codes of rows X, shape (n_rows, n_components), in X's dtype."""
-        return self.map_rows(lambda core, x: core.encode(x), X, device)
+        return self.map_rows(self._codes, X, device)
 
     def decode(self, Z: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the rows that codes Z stand for, shape (n_rows, n_features), in Z's dtype."""
@@ -92,7 +99,7 @@ class FittedNet:
         def from_net(_: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
             return self.scaling.from_net(x_hat).astype(Z.dtype)
 
-        return self._map(lambda core, z: core.decode(z), Z, device, np.asarray, from_net)
+        return self._map(self._rows, Z, device, np.asarray, from_net)
 
     def squared_errors(self, X: Any, device: torch.device) -> np.ndarray:
         """Return each row's squared reconstruction error in X's units, float64 (n_rows,)."""
@@ -101,8 +108,29 @@ class FittedNet:
             return np.square(rows - self.scaling.from_net(x_hat)).sum(1)
 
         return self._map(
-            lambda core, x: core.decode(core.encode(x)), X, device, self.scaling.to_net, error
+            lambda core, x: self._rows(core, self._codes(core, x)),
+            X,
+            device,
+            self.scaling.to_net,
+            error,
         )
+
+    def loadings(self, device: torch.device) -> np.ndarray:
+        """Return the Jacobian of `decode` at the zero code, float64 (n_components, n_features)."""
+        core, basis = self.core(torch.float64, device), self.basis
+        assert basis is not None
+        axes = torch.eye(basis.backward.shape[1], device=device, dtype=torch.float64)
+        _, slopes = torch.autograd.functional.jvp(
+            partial(self._rows, core), torch.zeros_like(axes), axes
+        )
+        return slopes.detach().cpu().numpy() * self.scaling.scale
+
+    def _codes(self, core: Any, x: Tensor) -> Tensor:
+        raw = core.encode(x)
+        return raw if self.basis is None else self.basis.enter(raw)
+
+    def _rows(self, core: Any, z: Tensor) -> Tensor:
+        return core.decode(z if self.basis is None else self.basis.leave(z))
 
     def map_rows(
         self, function: Callable[[Any, Tensor], Tensor], X: Any, device: torch.device

@@ -146,6 +146,11 @@ def summarize(X: Any) -> ColumnSummary:
     return ColumnSummary(np.where(low < high, total / X.shape[0], low), low, high)
 
 
+def sum_of_squares(X: Any, center: np.ndarray) -> float:
+    """Return the sum of squared distances of rows of X from `center`."""
+    return sum(float(np.square(block - center).sum()) for block in dense_blocks(X))
+
+
 @dataclass(frozen=True)
 class Scaling:
     """The map between rows and net units: ``net = (row - center) / scale``.

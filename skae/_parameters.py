@@ -122,8 +122,8 @@ SHARED_CONSTRAINTS: dict[str, list[Constraint]] = {
 
 
 _ADVICE = {
-    "n_components": " To choose it by the variance that is kept, search over integers with "
-    "skae.metrics.explained_variance_scorer."
+    "n_components": " To choose it by the variance that is kept, give AutoencoderTransformer a "
+    "float in (0, 1), or search over integers with skae.metrics.explained_variance_scorer."
 }
 
 

@@ -64,7 +64,7 @@ class Session:
 
     def fitted_net(self) -> FittedNet:
         """Return the network as it is now, to be used."""
-        return FittedNet.from_core(self.build, self.blank, self.core, self.scaling)
+        return FittedNet.from_core(self.build, deepcopy(self.blank), self.core, self.scaling)
 
     def rows(self, X: Any, index: np.ndarray | None = None) -> Rows:
         """Bring rows of X, all or those at `index`, to the device."""

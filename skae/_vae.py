@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Generator, Tensor
 
+from ._axes import PrincipalAxes
 from ._base import BaseAutoencoder
-from ._basis import PrincipalAxes
 from ._batches import Rows
 from ._device import evaluation_device
 from ._input import Scaling

@@ -12,8 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from ._auto import rows_per_batch
+from ._axes import PrincipalAxes
 from ._base import BaseAutoencoder
-from ._basis import PrincipalAxes
 from ._batches import Rows
 from ._device import evaluation_device
 from ._input import Scaling

@@ -1,7 +1,10 @@
 """Tests of AutoencoderTransformer against PCA."""
 
+import warnings
+
 import numpy as np
 import pytest
+import torch
 from scipy.linalg import subspace_angles
 from scipy.sparse import csr_array
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
@@ -22,8 +25,7 @@ def test_the_start_is_pca(digits, storage, rows):
     start = AutoencoderTransformer(5, max_iter=0).fit(storage(X))
     codes = start.transform(X)
 
-    unit = np.sqrt(X.var(0).sum() / np.count_nonzero(X.var(0)))
-    np.testing.assert_allclose(codes * unit, pca.transform(X), atol=1e-5)
+    np.testing.assert_allclose(codes, pca.transform(X), atol=1e-5)
     np.testing.assert_allclose(
         start.inverse_transform(codes), pca.inverse_transform(pca.transform(X)), atol=1e-5
     )
@@ -55,24 +57,6 @@ def test_better_than_pca_where_rows_are_curved(digits):
     model = AutoencoderTransformer(8, random_state=0).fit(train)
 
     assert -model.score_samples(test).sum() < 7 / 8 * error
-
-
-def test_a_linear_net_from_a_random_start_spans_pca_s_subspace(blobs):
-    """Principal angles are small; Adam at a constant rate leaves a few hundredths of a radian."""
-    model = AutoencoderTransformer(
-        2,
-        hidden_layer_sizes=(),
-        init="random",
-        early_stopping=False,
-        learning_rate=0.01,
-        max_iter=300,
-        random_state=0,
-    ).fit(blobs)
-    directions = model.inverse_transform(np.eye(2)) - model.inverse_transform(np.zeros((1, 2)))
-    pca = PCA(2).fit(blobs)
-
-    assert subspace_angles(directions.T, pca.components_.T).max() < 0.05
-    assert model.score(blobs) == pytest.approx(pca.explained_variance_ratio_.sum(), abs=2e-3)
 
 
 def test_score_is_the_explained_fraction_with_the_training_mean(digits):
@@ -126,3 +110,188 @@ def test_weight_decay_shrinks_the_network(digits, kind):
     decayed = AutoencoderTransformer(4, weight_decay=10.0, **settings).fit(digits)
 
     assert decayed.score(digits) < free.score(digits) - 0.05
+
+
+# -- PCA's attributes and codes ----------------------------------------------------------------
+
+ATTRIBUTES = [
+    "components_",
+    "explained_variance_",
+    "explained_variance_ratio_",
+    "singular_values_",
+    "noise_variance_",
+    "mean_",
+    "n_samples_",
+    "n_components_",
+]
+
+
+@pytest.mark.parametrize("kind", ["global", None])
+@pytest.mark.parametrize("whiten", [False, True])
+@pytest.mark.parametrize("rows", [1797, 40])
+@pytest.mark.parametrize("storage", [np.asarray, csr_array])
+def test_attributes_are_pca_s_before_training(digits, kind, whiten, rows, storage):
+    """All attributes, codes and covariances equal PCA's at the start."""
+    X = digits[:rows]
+    pca = PCA(6, svd_solver="full", whiten=whiten).fit(X)
+    start = AutoencoderTransformer(6, scale=kind, whiten=whiten, max_iter=0).fit(storage(X))
+
+    for name in ATTRIBUTES:
+        np.testing.assert_allclose(
+            getattr(start, name), getattr(pca, name), rtol=1e-5, atol=1e-6, err_msg=name
+        )
+    np.testing.assert_allclose(start.transform(X), pca.transform(X), atol=2e-5)
+    model_covariance = PCA(6, svd_solver="full").fit(X).get_covariance()  # right unless whitened
+    np.testing.assert_allclose(start.get_covariance(), model_covariance, atol=1e-6)
+    assert start.gain_over_pca_ == 0.0
+
+
+def test_precision_is_pca_s(blobs):
+    """The inverse covariance equals PCA's, also where no direction is left out."""
+    for k in (2, 6):
+        start, pca = AutoencoderTransformer(k, max_iter=0).fit(blobs), PCA(k).fit(blobs)
+        precision = pca.get_precision()
+
+        np.testing.assert_allclose(
+            start.get_precision(), precision, rtol=1e-4, atol=1e-5 * np.abs(precision).max()
+        )
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+def test_attributes_are_pca_s_for_a_trained_linear_net(blobs, init):
+    """In whatever basis a linear net has learned to code, what is published is PCA's."""
+    model = AutoencoderTransformer(
+        2,
+        hidden_layer_sizes=(),
+        init=init,
+        early_stopping=False,
+        learning_rate=0.03,
+        batch_size=200,
+        max_iter=600 if init == "random" else 100,
+        random_state=0,
+    ).fit(blobs)
+    pca = PCA(2).fit(blobs)
+
+    for name in ATTRIBUTES:
+        np.testing.assert_allclose(
+            getattr(model, name), getattr(pca, name), rtol=1e-3, atol=1e-3, err_msg=name
+        )
+    assert subspace_angles(model.components_.T, pca.components_.T).max() < 1e-2
+
+
+@ENDS_EARLY
+@pytest.mark.parametrize("own", [False, True])
+def test_codes_are_centred_uncorrelated_and_in_order(digits, own):
+    """For any encoder and decoder, trained: moments, order, units and the way back."""
+    networks = dict(encoder=torch.nn.Linear, decoder=torch.nn.Linear) if own else {}
+    model = AutoencoderTransformer(6, max_iter=20, random_state=0, **networks).fit(digits)
+    codes = model.transform(digits)
+
+    np.testing.assert_allclose(codes.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(np.cov(codes.T), np.diag(model.explained_variance_), atol=1e-5)
+    assert np.all(np.diff(model.explained_variance_) < 0)
+    largest = np.abs(model.components_).argmax(1)
+    if own:  # linear: the Jacobian is the direction whose sign is fixed
+        assert np.all(model.components_[np.arange(6), largest] > 0)
+    assert model.explained_variance_ratio_.sum() == pytest.approx(model.score(digits), abs=1e-9)
+    errors = np.square(digits - model.inverse_transform(codes)).sum(1)
+    np.testing.assert_allclose(-model.score_samples(digits), errors, rtol=1e-6)
+
+
+@ENDS_EARLY
+def test_whitened_codes_have_unit_variance_and_the_same_reconstruction(digits):
+    """Whitening changes the codes' scale and nothing else; codes without variance stay zero."""
+    settings = dict(max_iter=5, random_state=0)
+    plain = AutoencoderTransformer(6, **settings).fit(digits)
+    white = AutoencoderTransformer(6, whiten=True, **settings).fit(digits)
+    codes = white.transform(digits)
+
+    np.testing.assert_allclose(np.cov(codes.T), np.eye(6), atol=1e-6)
+    np.testing.assert_allclose(
+        white.inverse_transform(codes), plain.inverse_transform(plain.transform(digits)), atol=1e-9
+    )
+    line = np.outer(np.arange(30.0), [1.0, 2.0, 3.0])
+    few = AutoencoderTransformer(3, whiten=True, max_iter=0).fit(line)
+    np.testing.assert_allclose(few.transform(line).std(0, ddof=1), [1, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(few.inverse_transform(few.transform(line)), line, atol=1e-5)
+
+
+@ENDS_EARLY
+def test_the_gain_over_pca_is_that_of_the_held_out_rows(digits):
+    """It is the score of X_val minus PCA's, and absent where there is no such comparison."""
+    X, X_val = digits[:600], digits[600:900]
+    settings = dict(max_iter=8, random_state=0)
+    model = AutoencoderTransformer(4, **settings).fit(X, X_val=X_val)
+    start = AutoencoderTransformer(4, max_iter=0).fit(X)
+
+    assert model.gain_over_pca_ == pytest.approx(model.score(X_val) - start.score(X_val), abs=1e-9)
+    assert model.gain_over_pca_ > 0.01
+    for without in (dict(init="random"), dict(early_stopping=False)):
+        assert not hasattr(
+            AutoencoderTransformer(4, **settings, **without).fit(X), "gain_over_pca_"
+        )
+    noise = np.random.default_rng(0).normal(size=(100, 5))
+    assert AutoencoderTransformer(2, **settings).fit(noise).gain_over_pca_ == 0.0
+
+
+@ENDS_EARLY
+@pytest.mark.parametrize("fraction", [0.5, 0.9])
+def test_a_fraction_picks_the_fewest_components_that_reach_it(digits, fraction):
+    """Held-out rows score at least the fraction with the codes kept, and less with one fewer."""
+    X, X_val = digits[:1200], digits[1200:]
+    model = AutoencoderTransformer(fraction, max_iter=30, random_state=0).fit(X, X_val=X_val)
+    k = model.n_components_
+    codes = model.transform(X_val)
+    fewer = codes.copy()
+    fewer[:, -1] = 0.0
+    missed = np.square(X_val - model.inverse_transform(fewer)).sum()
+
+    assert codes.shape == (597, k)
+    assert model.components_.shape == (k, 64)
+    assert len(model.get_feature_names_out()) == k
+    assert model.score(X_val) >= fraction
+    assert 1 - missed / np.square(X_val - X.mean(0)).sum() < fraction
+    assert k < PCA(fraction).fit(X).n_components_
+
+
+@pytest.mark.parametrize("fraction", [0.3, 0.8, 0.99])
+def test_without_training_a_fraction_means_what_it_means_to_pca(digits, fraction):
+    """At the start the number of components is PCA's."""
+    model = AutoencoderTransformer(fraction, max_iter=0).fit(digits)
+
+    assert model.n_components_ == PCA(fraction, svd_solver="full").fit(digits).n_components_
+
+
+@ENDS_EARLY
+def test_a_fraction_out_of_reach_keeps_all_components_with_a_warning():
+    """Held-out rows that PCA's components cannot explain are told of."""
+    rng = np.random.default_rng(0)
+    X, X_val = rng.normal(size=(60, 40)), rng.normal(size=(60, 40))
+    model = AutoencoderTransformer(0.9, max_iter=1, n_iter_no_change=1, random_state=0)
+
+    with pytest.warns(UserWarning, match=r"n_components=0\.9: the \d+ components.*held-out"):
+        model.fit(X, X_val=X_val)
+    assert model.n_components_ == PCA(0.9, svd_solver="full").fit(X).n_components_
+
+
+def test_a_fraction_can_go_on(digits):
+    """Warm starts and further parts keep the network and its codes."""
+    model = AutoencoderTransformer(0.8, max_iter=1, warm_start=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(digits).fit(digits)
+    k = model.n_components_
+
+    assert model.partial_fit(digits).transform(digits).shape == (1797, k)
+    assert AutoencoderTransformer(0.8, random_state=0).partial_fit(digits).n_components_ == 13
+
+
+def test_parts_keep_the_basis_of_the_start(digits):
+    """The first part fixes rotation and attributes at its PCA; later parts do not turn them."""
+    model = AutoencoderTransformer(4, learning_rate=1e-12, random_state=0).partial_fit(digits[:500])
+    pca = PCA(4, svd_solver="full").fit(digits[:500])
+    np.testing.assert_allclose(model.transform(digits), pca.transform(digits), atol=1e-4)
+    model.partial_fit(digits[500:])
+
+    np.testing.assert_allclose(model.transform(digits), pca.transform(digits), atol=1e-4)
+    np.testing.assert_allclose(model.components_, pca.components_, atol=1e-5)

@@ -1,114 +1,138 @@
-"""Tests of the principal axes against scikit-learn's PCA."""
-
-from dataclasses import replace
+"""Tests of the latent basis against PCA and against its own inverse."""
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import ArpackNoConvergence
+import torch
 from sklearn.decomposition import PCA
 
-from skae import _basis, _input
-from skae._basis import principal_axes
-from skae._input import CentredRows, fit_scaling
+from skae import _basis
+from skae._basis import (
+    code_moments,
+    errors_of_the_first,
+    explained_ratios,
+    rotated_basis,
+)
 
 
-def axes_of(X, k):
-    """Return the axes of X, dense or CSR."""
-    scaling = fit_scaling(X, "global")
-    unit = replace(scaling, scale=np.ones(X.shape[1]))
-    return principal_axes(CentredRows(X, unit), k, scaling.constant)
+def linear_coder(X, pca, mixing):
+    """Return encode and decode of a linear network that spans PCA's subspace in another basis."""
+    shift, unmixing = np.arange(len(mixing)), np.linalg.inv(mixing)
+
+    def encode(rows):
+        return pca.transform(rows) @ mixing.T + shift
+
+    def decode(codes):
+        return pca.inverse_transform((codes - shift) @ unmixing.T)
+
+    return encode, decode
 
 
-@pytest.mark.parametrize("shape", [(200, 12), (9, 40), (12, 12)])
-@pytest.mark.parametrize("path", ["exact", "lanczos"])
-@pytest.mark.parametrize("storage", [np.asarray, csr_array])
-def test_axes_are_pca_s(shape, path, storage, monkeypatch):
-    """Components, signs, variances and the rest equal PCA's for tall, wide and square rows."""
-    monkeypatch.setattr(_input, "_BLOCK_BYTES", 8 * 40 * 5)
-    if path == "lanczos":
-        monkeypatch.setattr(_basis, "_LARGEST_GRAM", 8)
-        monkeypatch.setattr(_basis, "_LARGEST_SPARSE_GRAM", 8)
-    k = 1 if path == "lanczos" else 5
-    X = np.random.default_rng(0).normal(size=shape) * np.geomspace(3, 0.1, shape[1])
-    pca, axes = PCA(k).fit(X), axes_of(storage(X), k)
-    n_samples = shape[0]
+@pytest.mark.parametrize("seed", range(5))
+def test_a_linear_network_in_any_basis_gives_pca(digits, seed):
+    """Codes mixed by a random matrix come back as principal components, signs included."""
+    pca = PCA(4, svd_solver="full").fit(digits)
+    mixing = np.random.default_rng(seed).normal(size=(4, 4))
+    encode, decode = linear_coder(digits, pca, mixing)
+    basis, variances = rotated_basis(code_moments(digits, encode, decode))
+    codes = basis.enter(torch.from_numpy(encode(digits))).numpy()
 
-    np.testing.assert_allclose(axes.components, pca.components_, atol=1e-7)
-    np.testing.assert_allclose(
-        axes.variances * n_samples / (n_samples - 1), pca.explained_variance_, rtol=1e-8
-    )
-    left_out = X.var(0).sum() - axes.variances.sum()
-    assert axes.residual == pytest.approx(left_out / (shape[1] - k))
+    np.testing.assert_allclose(codes, pca.transform(digits), atol=1e-9)
+    np.testing.assert_allclose(variances * 1797 / 1796, pca.explained_variance_, rtol=1e-10)
 
 
-def test_axes_beyond_the_rank_are_zero():
-    """Rows on a line have one axis, whatever was asked for."""
-    X = np.outer(np.arange(6.0), [3.0, 4.0, 0.0])
-    axes = axes_of(X, 5)
-
-    np.testing.assert_allclose(axes.components[0], [0.6, 0.8, 0.0], atol=1e-12)
-    assert not axes.components[1:].any()
-    assert not axes.variances[1:].any()
-    assert axes.residual == 0.0
-
-
-@pytest.mark.parametrize("rank", [1, 3])
-def test_axes_are_orthonormal_or_zero_whatever_the_rank(rank):
-    """Wide rows of low rank have as many axes as their rank, and these reproduce the rows."""
-    for seed in range(50):
-        rng = np.random.default_rng(seed)
-        X = rng.normal(size=(30, rank)) @ rng.normal(size=(rank, 100))
-        axes = axes_of(X, 20).components
-        centred = X - X.mean(0)
-
-        np.testing.assert_allclose(axes @ axes.T, np.diag(np.arange(20) < rank), atol=1e-10)
-        np.testing.assert_allclose(centred @ axes.T @ axes, centred, atol=1e-8)
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.float32])
-def test_wide_sparse_counts_have_pca_s_axes(dtype):
-    """More features than rows, both too many for a Gram matrix: the leading axes are PCA's."""
+@pytest.mark.parametrize("n_constant", [0, 2])
+def test_any_codes_become_centred_uncorrelated_and_ordered_and_come_back(n_constant):
+    """Nonlinear codes, some of them constant: moments, order and the way back."""
     rng = np.random.default_rng(0)
-    topics = rng.integers(0, 3, 600)
-    X = (rng.random((600, 900)) < 0.02 + 0.1 * (np.arange(900) % 3 == topics[:, None])).astype(
-        dtype
+    X = rng.normal(size=(500, 7))
+    weights = rng.normal(size=(7, 5))
+    weights[:, :n_constant] = 0.0
+
+    def encode(rows):
+        return np.tanh(rows @ weights) + 3
+
+    def decode(codes):
+        return np.sin(codes @ weights.T) * np.arange(7)
+
+    basis, variances = rotated_basis(code_moments(X, encode, decode))
+    raw = torch.from_numpy(encode(X))
+    codes = basis.enter(raw)
+    covariance = codes.T @ codes / len(codes)
+
+    np.testing.assert_allclose(codes.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(covariance, np.diag(variances), atol=1e-9)
+    assert np.all(np.diff(variances) <= 0)
+    assert np.count_nonzero(variances) == 5 - n_constant
+    assert not codes[:, 5 - n_constant :].any()
+    np.testing.assert_allclose(basis.leave(codes), raw, atol=1e-9)
+
+
+def test_a_decoder_without_a_linear_part_loses_nothing():
+    """Codes that the reconstruction depends on evenly are kept, though no linear map sees them."""
+    X = np.vstack([np.linspace(-1, 1, 101)] * 2).T
+    encode, decode = (lambda rows: rows[:, :1]), (lambda codes: np.hstack([codes**2, codes**2]))
+    basis, _ = rotated_basis(code_moments(X, encode, decode))
+    raw = torch.from_numpy(encode(X))
+
+    np.testing.assert_allclose(basis.leave(basis.enter(raw)), raw, atol=1e-12)
+
+
+def test_whitening_divides_and_the_first_codes_are_a_projection(digits):
+    """Unit variance where there is any; the first codes are left as they are."""
+    pca = PCA(3).fit(digits)
+    encode, decode = linear_coder(digits, pca, np.eye(3))
+    basis, _ = rotated_basis(code_moments(digits, encode, decode))
+    raw = torch.from_numpy(encode(digits))
+    deviations = np.array([2.0, 4.0, 0.0])
+    white = basis.divided_by(deviations)
+
+    expected = basis.enter(raw).numpy()[:, :2] / deviations[:2]
+    np.testing.assert_allclose(white.enter(raw)[:, :2], expected)
+    assert not white.enter(raw)[:, 2].any()
+    np.testing.assert_array_equal(basis.first(2).enter(raw), basis.enter(raw)[:, :2])
+
+
+@pytest.mark.parametrize("all_rows", [True, False])
+def test_ratios_are_pca_s_for_a_linear_decoder(digits, all_rows, monkeypatch):
+    """From all rows or from part of them: the linear part is known for all."""
+    if not all_rows:
+        monkeypatch.setattr(_basis, "_MOST_DECODED", 500)
+    pca = PCA(6).fit(digits)
+    codes, mean = pca.transform(digits), digits.mean(0)
+    unexplained = np.square(digits - pca.inverse_transform(codes)).sum()
+    ratios = explained_ratios(
+        digits, codes, pca.inverse_transform, pca.components_, mean, unexplained
     )
-    axes = axes_of(csr_array(X).astype(np.float64), 2)
-    pca = PCA(2, svd_solver="full").fit(X.astype(np.float64))
 
-    np.testing.assert_allclose(np.abs(axes.components @ pca.components_.T), np.eye(2), atol=1e-5)
-    np.testing.assert_allclose(axes.variances * 600 / 599, pca.explained_variance_, rtol=1e-8)
+    np.testing.assert_allclose(ratios, pca.explained_variance_ratio_, rtol=1e-9)
 
 
-@pytest.mark.parametrize("value", [0.0, 3.0])
-def test_rows_without_variance_have_no_axes(value):
-    """Whatever the storage, the axes of equal rows are zero."""
-    X = np.full((600, 900), value)
-    for rows in (X, csr_array(X)):
-        axes = axes_of(rows, 3)
-        assert not axes.components.any()
-        assert not axes.variances.any()
-        assert axes.residual == 0.0
+def test_ratios_from_part_of_the_rows_are_close_and_sum_to_the_score(digits, monkeypatch):
+    """For a curved decoder the estimate is near what all rows give, and the sum is exact."""
+    pca = PCA(4).fit(digits)
+    codes, mean = pca.transform(digits), digits.mean(0)
+
+    def decode(z):
+        return pca.inverse_transform(z + 0.2 * np.tanh(z) ** 2)
+
+    unexplained = np.square(digits - decode(codes)).sum()
+    arguments = (digits, codes, decode, pca.components_, mean, unexplained)
+    whole = explained_ratios(*arguments)
+    monkeypatch.setattr(_basis, "_MOST_DECODED", 1000)
+    part = explained_ratios(*arguments)
+    score = 1 - unexplained / np.square(digits - mean).sum()
+
+    assert whole.sum() == pytest.approx(score, abs=1e-12)
+    assert part.sum() == pytest.approx(score, abs=1e-12)
+    np.testing.assert_allclose(part, whole, atol=0.01)
+    assert not np.allclose(part, whole, atol=1e-6)
 
 
-def test_the_exact_way_is_taken_where_lanczos_fails(monkeypatch):
-    """An iteration that does not converge costs time, not the start."""
-    X = np.random.default_rng(0).normal(size=(20, 9))
-    expected = axes_of(X, 1).components
-
-    def fail(*args, **kwargs):
-        raise ArpackNoConvergence("none", np.empty(0), np.empty(0))
-
-    monkeypatch.setattr(_basis, "_LARGEST_GRAM", 8)
-    monkeypatch.setattr(_basis, "svds", fail)
-    np.testing.assert_array_equal(axes_of(X, 1).components, expected)
-
-
-def test_constant_features_have_loadings_of_exactly_zero(digits):
-    """No rounding error leaks into pixels that never vary."""
-    constant = digits.min(0) == digits.max(0)
-    axes = axes_of(digits, 10)
-
-    assert constant.any()
-    assert not axes.components[:, constant].any()
+def test_errors_of_the_first_codes_are_those_of_truncated_pca(digits):
+    """With j codes let through the error is that of PCA with j components."""
+    pca = PCA(5).fit(digits)
+    errors = errors_of_the_first(digits, pca.transform(digits), pca.inverse_transform)
+    for j in range(5):
+        smaller = PCA(j + 1, svd_solver="full").fit(digits)
+        reconstruction = smaller.inverse_transform(smaller.transform(digits))
+        assert errors[j] == pytest.approx(np.square(digits - reconstruction).sum(), rel=1e-9)

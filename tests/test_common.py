@@ -9,7 +9,7 @@ import torch
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.utils import estimator_checks
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
@@ -139,7 +139,8 @@ def in_sklearn_words(constraint):
         )
         left, right = constraint.interval[0] == "[", constraint.interval[-1] == "]"
         closed = {(1, 1): "both", (1, 0): "left", (0, 1): "right", (0, 0): "neither"}[left, right]
-        return Interval(constraint.kind, low, high, closed=closed)
+        kind = Integral if constraint.kind is Integral else RealNotInt
+        return Interval(kind, low, high, closed=closed)
     return type(None)  # a plain type: no bad value is made from it
 
 

@@ -1,0 +1,138 @@
+"""The principal axes that training starts from (PCA, probabilistic PCA), of rows of any shape."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import ArpackError, LinearOperator, svds
+from torch import Tensor
+
+from ._device import threads_for
+from ._input import CentredRows
+from ._random import normal
+
+# Up to this many rows or columns the eigenvalues of the smaller Gram matrix are computed exactly;
+# beyond it a Lanczos iteration finds the leading ones without forming that matrix.
+_LARGEST_GRAM = 4096
+_LARGEST_SPARSE_GRAM = 512
+# Products of rows this narrow are too small to share among threads, however many rows there are.
+_ROWS_PER_PRODUCT = 128
+
+
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """Principal axes of centred rows.
+
+    Attributes
+    ----------
+    components : ndarray of shape (n_components, n_features)
+        Orthonormal rows in descending order of variance, the largest entry of each positive;
+        zeros beyond the rank.
+    variances : ndarray of shape (n_components,)
+        Variance along each, divided by n_samples.
+    residual : float
+        Mean variance of the directions left out; 0 when none is.
+    """
+
+    components: np.ndarray
+    variances: np.ndarray
+    residual: float
+
+    def reaching(self, fraction: float) -> PrincipalAxes:
+        """Return the fewest leading axes with at least `fraction` of all variance, at least one."""
+        n_axes, n_features = self.components.shape
+        left = self.residual * (n_features - n_axes)
+        explained = np.cumsum(self.variances)
+        k = int(np.searchsorted(explained, fraction * (explained[-1] + left))) + 1
+        k = min(k, n_axes)
+        beyond = left + self.variances[k:].sum()
+        residual = beyond / (n_features - k) if k < n_features else 0.0
+        return PrincipalAxes(self.components[:k], self.variances[:k], float(residual))
+
+
+def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -> PrincipalAxes:
+    """Compute the principal axes of centred rows.
+
+    Parameters
+    ----------
+    rows : CentredRows of shape (n_samples, n_features)
+        The rows.
+    n_components : int
+        Number of axes wanted; more than the rank are filled up with zeros.
+    constant : ndarray of shape (n_features,)
+        Mask of features whose loadings are exactly zero.
+    """
+    n_samples, n_features = rows.shape
+    k = min(n_components, n_samples, n_features)
+    total = rows.sum_of_squares
+    squares, axes = np.zeros(k), np.zeros((k, n_features))
+    if total > 0:
+        with threads_for(_ROWS_PER_PRODUCT * n_features * min(rows.shape)):
+            squares, axes = _decompose(rows, k)
+    squares = np.maximum(squares, 0.0)
+    rounding_error = max(rows.shape) * np.finfo(np.float64).eps * squares.max(initial=0.0)
+    axes[squares <= rounding_error] = 0.0
+    squares[squares <= rounding_error] = 0.0
+    axes[:, constant] = 0.0
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], axis=1)
+    axes *= np.where(largest < 0, -1.0, 1.0)
+
+    components, variances = np.zeros((n_components, n_features)), np.zeros(n_components)
+    components[:k], variances[:k] = axes, squares / n_samples
+    left_out = n_features - k
+    residual = max(total / n_samples - variances.sum(), 0.0) / left_out if left_out else 0.0
+    return PrincipalAxes(components, variances, residual)
+
+
+def _decompose(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k largest squared singular values, descending, and their axes as rows."""
+    largest_gram = _LARGEST_SPARSE_GRAM if rows.sparse else _LARGEST_GRAM
+    if min(rows.shape) > largest_gram > 4 * k:
+        try:
+            return _lanczos(rows, k)
+        except ArpackError:
+            pass  # It did not converge: the exact way is slower and always works.
+    wide = rows.shape[0] < rows.shape[1]
+    return _from_row_products(rows, k) if wide else _from_column_products(rows, k)
+
+
+def _products(blocks: Iterable[np.ndarray]) -> Tensor:
+    """Return the sum of B'B over blocks."""
+    tensors = map(torch.from_numpy, blocks)
+    return functools.reduce(torch.add, (block.T @ block for block in tensors))
+
+
+def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest eigenvalues, descending, and their eigenvectors as rows."""
+    values, vectors = torch.linalg.eigh(gram)
+    return values.flip(0)[:k], vectors.T.flip(0)[:k]
+
+
+def _from_column_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values and axes from X'X."""
+    squares, axes = _leading(_products(rows.blocks()), k)
+    return squares.numpy(), axes.numpy().copy()
+
+
+def _from_row_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values and axes from XX', for fewer rows than columns."""
+    squares, vectors = _leading(_products(block.T for block in rows.column_blocks()), k)
+    axes = torch.cat([vectors @ torch.from_numpy(block) for block in rows.column_blocks()], dim=1)
+    # Orthogonal again where a small eigenvalue left an axis contaminated by the large ones.
+    return squares.numpy(), torch.linalg.qr(axes.T).Q.T.numpy().copy()
+
+
+def _lanczos(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values and axes of a matrix too large for either Gram matrix."""
+    operator = LinearOperator(
+        rows.shape, matvec=rows.times, rmatvec=rows.transposed_times, dtype=np.float64
+    )
+    # Random, because a vector of ones is in the null space of centred rows.
+    start = normal((min(rows.shape),), torch.Generator("cpu").manual_seed(0)).numpy()
+    _, values, axes = svds(operator, k, v0=start, return_singular_vectors="vh")
+    order = np.argsort(values)[::-1]
+    return np.square(values[order]), axes[order]

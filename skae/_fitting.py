@@ -1,0 +1,275 @@
+"""How fitting goes: begin or resume, train, describe; what each family brings to it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import copy, deepcopy
+from functools import partial
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Generator
+
+from ._auto import count_held_out, hidden_widths, rows_per_batch
+from ._axes import PrincipalAxes, principal_axes
+from ._basis import LatentBasis
+from ._batches import Rows, StreamedRows
+from ._device import resolve_device
+from ._inference import FittedNet
+from ._input import CentredRows, Scaling, check_rows, fit_scaling, summarize
+from ._parameters import SHARED_CONSTRAINTS, Constraint, check_parameters
+from ._persistence import GuardedState
+from ._random import make_generator
+from ._session import Session
+from ._steps import Loss
+from ._training import History
+from .modules import Core, build_core
+
+
+class Fitting(GuardedState, ABC):
+    """The procedure of fit and partial_fit, which works on an estimator's draft.
+
+    A family says how its core is made (`_make_core`, `_n_encoded`), what is minimised
+    (`_objective`), where it starts (`_start`), what it learns between epochs (`_after_epoch`),
+    what its codes mean (`_describe`), which attributes it publishes (`_publish`), and how it draws
+    (`_draw`).
+    """
+
+    _constraints: ClassVar[dict[str, list[Constraint]]] = SHARED_CONSTRAINTS
+
+    _optimizer: list[np.ndarray] | None
+
+    # Parameters that a fitted network cannot change any more.
+    _architecture: ClassVar[tuple[str, ...]] = (
+        "n_components",
+        "hidden_layer_sizes",
+        "activation",
+        "encoder",
+        "decoder",
+        "init",
+        "scale",
+    )
+
+    # -- what a family brings ------------------------------------------------------------------
+
+    @abstractmethod
+    def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
+        """Return ``make(encoder, decoder) -> Core``, picklable; None where more rows may come."""
+
+    @abstractmethod
+    def _objective(self) -> Loss:
+        """Return what is minimised, ``(x, out) -> (batch,)``."""
+
+    @abstractmethod
+    def _start(
+        self,
+        core: Any,
+        axes: PrincipalAxes | None,
+        scaling: Scaling,
+        rows: Rows,
+        generator: Generator,
+    ) -> None:
+        """Set what the core starts from; `axes` is None for a random start."""
+
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
+        """Give the codes of `_net` their basis, and say what it does to rows.
+
+        `held_out` are rows that were held out and `start` is the network before training, where
+        there is such a thing.
+        """
+
+    @abstractmethod
+    def _publish(self, X: Any, n_before: int) -> None:
+        """Set the family's fitted attributes from rows X and the `n_before` rows they describe."""
+
+    @abstractmethod
+    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
+        """Draw rows, float64 of shape (n_samples, n_features)."""
+
+    def _n_encoded(self) -> int:
+        """Return the encoder's number of outputs."""
+        return self.n_components_
+
+    def _loss_unit(self, scaling: Scaling) -> float:
+        """Return what `tol` is a fraction of: the rows' total variance in net units."""
+        return float((scaling.variance / scaling.scale**2).sum())
+
+    def _after_epoch(self, session: Session, rows: Rows) -> None:
+        """Learn what is learned between epochs."""
+
+    # -- the procedure -------------------------------------------------------------------------
+
+    def _fit(self, X: Any, X_val: Any) -> None:
+        X = self._enter(X)
+        if X_val is not None and not self.early_stopping:
+            raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
+        n_held_out = 0
+        if X_val is None and self.max_iter:
+            n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
+        generator = make_generator(self.random_state)
+        order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
+        training = np.sort(order[n_held_out:])
+        begin = self._resume if self.__sklearn_is_fitted__() else self._begin
+        session, self.mean_ = begin(X, training, generator)
+        held_out, max_epochs = None, self.max_iter
+        if X_val is not None:
+            held_out = check_rows(self, X_val, reset=False)
+            session.scaling.check_reach(summarize(held_out))
+        elif n_held_out:
+            held_out = X[np.sort(order[:n_held_out])]
+        elif self.early_stopping == "auto" and self._starts_at_pca():
+            max_epochs = 0  # too few rows to tell whether an epoch is better than the start
+        start = session.fitted_net() if self._starts_at_pca() else None
+        judge = None if held_out is None else session.rows(held_out)
+        history = self._train(session, session.rows(X, training), judge, max_epochs)
+        self.n_samples_ = X.shape[0]
+        self.n_iter_ = history.n_epochs
+        self.loss_curve_ = history.loss_curve
+        self.validation_loss_curve_ = history.validation_loss_curve
+        self._commit(session, history)
+        self._describe(X, held_out, start)
+        self._publish(X, n_before=0)
+
+    def _partial_fit(self, X: Any) -> None:
+        first = not self.__sklearn_is_fitted__()
+        X = self._enter(X)
+        n_components = self.n_components or 0
+        if first and self._starts_at_pca() and X.shape[0] < n_components:
+            raise ValueError(
+                f"n_components={n_components} must be less or equal to the number of samples "
+                f"{X.shape[0]} of the first partial_fit call, which fixes the PCA start. Pass "
+                "more rows first, or use init='random'."
+            )
+        begin = partial(self._begin, more_to_come=True) if first else self._resume
+        every, generator = np.arange(X.shape[0]), make_generator(self.random_state)
+        session, mean = begin(X, every, generator)
+        if first:
+            self.mean_, self.n_samples_, self.n_iter_ = mean, 0, 0
+            self.loss_curve_, self.validation_loss_curve_ = [], []
+            self._net = session.fitted_net()
+            if self._starts_at_pca():
+                self._describe(X, None, None)
+        elif self._optimizer is not None:
+            session.step.import_optimizer(self._optimizer)
+        history = self._train(session, session.rows(X, every), None, max_epochs=1)
+        n_before = self.n_samples_
+        self.n_samples_ = n_before + X.shape[0]
+        self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
+        self.n_iter_ += history.n_epochs
+        self.loss_curve_ = self.loss_curve_ + history.loss_curve
+        self._commit(session, history, basis=self._net.basis)
+        self._optimizer = session.step.export_optimizer()
+        self._publish(X, n_before)
+
+    def _enter(self, X: Any) -> Any:
+        check_parameters(self, self._constraints)
+        resolve_device(self.device)
+        return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
+
+    def _starts_at_pca(self) -> bool:
+        return self.init == "pca" and self.encoder is None and self.decoder is None
+
+    def _begin(
+        self, X: Any, training: np.ndarray, generator: Generator, *, more_to_come: bool = False
+    ) -> tuple[Session, np.ndarray]:
+        """Start anew: scaling, network, its start. Return them and the mean of X."""
+        scaling = fit_scaling(X, self.scale)
+        axes = self._principal_axes(X, scaling)
+        self._fitted_with = {name: copy(getattr(self, name)) for name in self._architecture}
+        build = partial(
+            build_core,
+            self._make_core(None if more_to_come else X.shape[0]),
+            n_features=X.shape[1],
+            n_encoded=self._n_encoded(),
+            n_components=self.n_components_,
+            hidden_layer_sizes=hidden_widths(self.hidden_layer_sizes, X.shape[1]),
+            activation=self.activation,
+            skip=self._starts_at_pca(),
+            encoder=deepcopy(self.encoder),
+            decoder=deepcopy(self.decoder),
+        )
+        core = build(generator=generator)
+        core.leave_out(torch.from_numpy(scaling.constant))
+        rows = StreamedRows(X, training, scaling, torch.device("cpu"))
+        self._start(core, axes if self._starts_at_pca() else None, scaling, rows, generator)
+        return self._open(build, core, scaling, generator), scaling.mean
+
+    def _principal_axes(self, X: Any, scaling: Scaling) -> PrincipalAxes | None:
+        """Set the number of components and return the axes that it, or the start, needs."""
+        fraction = self._wanted_score()
+        width = min(X.shape) if fraction or self.n_components is None else int(self.n_components)
+        self.n_components_ = width
+        if fraction is None and not self._starts_at_pca():
+            return None
+        axes = principal_axes(CentredRows(X, scaling), width, scaling.constant)
+        if fraction is not None:
+            axes = axes.reaching(fraction)
+            self.n_components_ = len(axes.variances)
+        return axes
+
+    def _wanted_score(self) -> float | None:
+        """Return `n_components` where it is a score to reach and not a number."""
+        counted = self.n_components is None or isinstance(self.n_components, Integral)
+        return None if counted else float(self.n_components)
+
+    def _resume(
+        self, X: Any, training: np.ndarray, generator: Generator
+    ) -> tuple[Session, np.ndarray]:
+        """Go on from the fitted network. Return it and the mean of X."""
+        for name, fitted in self._fitted_with.items():
+            wanted = getattr(self, name)
+            if repr(wanted) != repr(fitted) and not np.array_equal(wanted, fitted):
+                raise ValueError(
+                    f"{type(self).__name__} cannot go on from its last fit with {name}={wanted!r}: "
+                    f"it was fitted with {name}={fitted!r}. Fit it anew with warm_start=False, or "
+                    "set the parameter back."
+                )
+        net, summary = self._net, summarize(X)
+        net.scaling.check_reach(summary)
+        return self._open(net.build, net.make_core(), net.scaling, generator), summary.mean
+
+    def _open(
+        self, build: partial[Core], core: Core, scaling: Scaling, generator: Generator
+    ) -> Session:
+        return Session(
+            build,
+            core,
+            scaling,
+            resolve_device(self.device),
+            self._objective(),
+            generator,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
+
+    def _train(
+        self, session: Session, rows: Rows, held_out: Rows | None, max_epochs: int
+    ) -> History:
+        return session.train(
+            rows,
+            held_out,
+            max_epochs=max_epochs,
+            batch_size=rows_per_batch(self.batch_size, rows.n_rows),
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol * self._loss_unit(session.scaling),
+            start_counts=self._starts_at_pca() or self.__sklearn_is_fitted__(),
+            after_epoch=lambda: self._after_epoch(session, rows),
+            report=self._report,
+        )
+
+    def _report(self, history: History) -> None:
+        if self.verbose:
+            print(f"[{type(self).__name__}] {history.last_epoch(self.max_iter)}")
+
+    def _commit(self, session: Session, history: History, basis: LatentBasis | None = None) -> None:
+        """Keep what was learned."""
+        self.best_loss_ = history.best_loss
+        self._net = session.fitted_net()
+        self._net.basis = basis
+        self._optimizer = None
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_net")
