@@ -1,9 +1,9 @@
 """Networks: the cores of the three estimators and the parts they are made of (torch only)."""
 
-from ._autoencoder import Autoencoder, AutoencoderOutput
+from ._autoencoder import Autoencoder, AutoencoderOutput, TopK
 from ._building import build_core
 from ._core import Core
-from ._mlp import MLP
+from ._mlp import MLP, MirroredMLP
 from ._quantizers import EMAQuantizer, perplexity
 from ._vae import VAE, VAEOutput
 from ._vqvae import VQVAE, VQVAEOutput
@@ -16,6 +16,8 @@ __all__ = [
     "AutoencoderOutput",
     "Core",
     "EMAQuantizer",
+    "MirroredMLP",
+    "TopK",
     "VAEOutput",
     "VQVAEOutput",
     "build_core",

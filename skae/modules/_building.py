@@ -11,7 +11,7 @@ import torch
 from torch import Generator, nn
 
 from ._core import Core
-from ._mlp import MLP
+from ._mlp import MLP, MirroredMLP
 
 Part = nn.Module | Callable[[int, int], nn.Module] | None
 
@@ -32,6 +32,7 @@ def build_core(
     encoder: Part,
     decoder: Part,
     generator: Generator,
+    tied_weights: bool = False,
 ) -> Core:
     """Build encoder and decoder, the decoder's hidden layers in reverse order, and their core.
 
@@ -51,6 +52,8 @@ def build_core(
         The user's own parts; None for a perceptron.
     generator : torch.Generator
         Source of the initial weights.
+    tied_weights : bool, default=False
+        Whether the decoder uses the encoder's weights, transposed, where that is a perceptron.
 
     Returns
     -------
@@ -63,13 +66,15 @@ def build_core(
         If one of the user's own parts returns another shape than it must.
     """
     widths = list(hidden_layer_sizes)
-    parts = [
-        _build_part("encoder", encoder, n_features, n_encoded, widths, activation, skip, generator),
-        _build_part(
-            "decoder", decoder, n_components, n_features, widths[::-1], activation, skip, generator
-        ),
-    ]
-    return make(*parts)
+    first = _build_part(
+        "encoder", encoder, n_features, n_encoded, widths, activation, skip, generator
+    )
+    if tied_weights and isinstance(first, MLP):
+        return make(first, MirroredMLP(first))
+    second = _build_part(
+        "decoder", decoder, n_components, n_features, widths[::-1], activation, skip, generator
+    )
+    return make(first, second)
 
 
 def _build_part(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from ._mlp import MLP
+from ._mlp import MLP, MirroredMLP
 
 
 class Core(nn.Module):
@@ -35,7 +35,7 @@ class Core(nn.Module):
         """Keep the perceptrons from features that are zero on every row, (n_features,) bool."""
         if isinstance(self.encoder, MLP):
             self.encoder.ignore_inputs(constant)
-        if isinstance(self.decoder, MLP):
+        if isinstance(self.decoder, MLP | MirroredMLP):
             self.decoder.silence_outputs(constant)
 
     @torch.no_grad()
@@ -61,15 +61,15 @@ class Core(nn.Module):
         """
         starts = ((self.encoder, encode, bias - encode @ shift), (self.decoder, decode, shift))
         for part, weight, offset in starts:
-            if not isinstance(part, MLP) or part.linear is None:
+            if not isinstance(part, MLP | MirroredMLP):
                 raise TypeError("Only perceptrons with a linear path can start at a linear map.")
-            part.linear.weight.copy_(torch.tensor(weight, device="cpu"))
-            part.linear.bias.copy_(torch.tensor(offset, device="cpu"))
+            part.start_at(*(torch.tensor(array, device="cpu") for array in (weight, offset)))
 
     @property
     def has_foreign_parts(self) -> bool:
         """Whether encoder or decoder is the user's own, which may draw while it trains."""
-        return not (isinstance(self.encoder, MLP) and isinstance(self.decoder, MLP))
+        own = MLP | MirroredMLP
+        return not (isinstance(self.encoder, own) and isinstance(self.decoder, own))
 
     @property
     def largest_matrix(self) -> int:

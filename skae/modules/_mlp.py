@@ -96,6 +96,20 @@ class MLP(nn.Module):
         return self.linear(x) + self.layers(x)
 
     @torch.no_grad()
+    def start_at(self, weight: Tensor, offset: Tensor) -> None:
+        """Start at ``x @ weight.T + offset``; needs the linear path.
+
+        Raises
+        ------
+        TypeError
+            If there is no linear path.
+        """
+        if self.linear is None:
+            raise TypeError("Only perceptrons with a linear path can start at a linear map.")
+        self.linear.weight.copy_(weight)
+        self.linear.bias.copy_(offset)
+
+    @torch.no_grad()
     def ignore_inputs(self, constant: Tensor) -> None:
         """Zero the weights of inputs that never vary (boolean mask of shape (n_in,))."""
         for layer in self._outer_layers(0):
@@ -115,3 +129,63 @@ class MLP(nn.Module):
         """Return the first (0) or last (-1) linear layer of each path."""
         layers = [self.linear, self.layers[position] if len(self.layers) else None]
         return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
+class MirroredMLP(nn.Module):
+    """Decoder with tied weights: a perceptron's layers in reverse order, transposed.
+
+    Only its biases are its own.
+
+    Parameters
+    ----------
+    mlp : MLP
+        The perceptron, (batch, n_in) to (batch, n_out), whose weights it uses.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.modules import MLP, MirroredMLP
+    >>> encoder = MLP(4, 2, [])
+    >>> z = torch.ones(3, 2)
+    >>> torch.equal(MirroredMLP(encoder)(z), z @ encoder.linear.weight)
+    True
+    """
+
+    def __init__(self, mlp: MLP) -> None:
+        super().__init__()
+        self._mlp = (mlp,)  # in a tuple: the weights are the perceptron's, not this module's
+        layers = self._linears()
+        if not layers and mlp.linear is not None:
+            layers = [mlp.linear]
+        self.biases = nn.ParameterList(
+            torch.zeros(layer.in_features, device="cpu", dtype=torch.float32) for layer in layers
+        )
+
+    def _linears(self) -> list[nn.Linear]:
+        """Return the perceptron's hidden and last layers, first to last."""
+        return [layer for layer in self._mlp[0].layers if isinstance(layer, nn.Linear)]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map codes (batch, n_out) to rows (batch, n_in)."""
+        (mlp,) = self._mlp
+        x = self._nonlinear(z) + self.biases[0]
+        return x if mlp.linear is None else x + z @ mlp.linear.weight
+
+    def _nonlinear(self, z: Tensor) -> Tensor | float:
+        linears, activations = self._linears(), list(self._mlp[0].layers)[1::2]
+        if not linears:
+            return 0.0
+        for i in range(len(linears) - 1, 0, -1):
+            z = activations[i - 1](z @ linears[i].weight + self.biases[i])
+        return z @ linears[0].weight
+
+    @torch.no_grad()
+    def start_at(self, weight: Tensor, offset: Tensor) -> None:
+        """Start at ``z @ weight.T + offset``, where `weight` is the tied one transposed."""
+        zero = torch.zeros(1, weight.shape[1], device="cpu", dtype=torch.float32)
+        self.biases[0].copy_(offset - self._nonlinear(zero))
+
+    @torch.no_grad()
+    def silence_outputs(self, constant: Tensor) -> None:
+        """Zero the outputs of targets that never vary; the tied weights of these are zero."""
+        self.biases[0][constant] = 0.0
