@@ -129,7 +129,6 @@ def test_swap_noise_leaves_a_lone_row_alone():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
 def test_the_device_does_not_matter(corruption, x):
     """The same draws are made for rows on an accelerator."""
