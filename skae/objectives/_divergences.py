@@ -16,7 +16,7 @@ class KLDivergence(Term):
 
     Parameters
     ----------
-    weight : float, default=1.0
+    weight : float or Schedule, default=1.0
         The beta of a beta-VAE; at 1 the objective is the negative evidence lower bound.
 
     References

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn.base import BaseEstimator
 from torch import Tensor
+
+from ._schedules import Schedule, value_at
 
 
 class Term(ABC, BaseEstimator):
@@ -17,11 +19,21 @@ class Term(ABC, BaseEstimator):
 
     Parameters
     ----------
-    weight : float, default=1.0
+    weight : float or Schedule, default=1.0
         Factor of the term in the objective.
+
+    Attributes
+    ----------
+    needs_input_gradient : bool
+        Whether the term differentiates with respect to ``out.x_in``.
+    needs_unit_codes : bool
+        Whether the term is defined for codes in (0, 1) only.
     """
 
-    def __init__(self, weight: float = 1.0) -> None:
+    needs_input_gradient: ClassVar[bool] = False
+    needs_unit_codes: ClassVar[bool] = False
+
+    def __init__(self, weight: float | Schedule = 1.0) -> None:
         self.weight = weight
 
     @abstractmethod
@@ -31,9 +43,10 @@ class Term(ABC, BaseEstimator):
         Parameters
         ----------
         x : torch.Tensor of shape (batch, n_features)
-            Rows in net units.
+            The clean rows, in net units, or in the user's for a `Loss` with ``raw_target``.
         out : named tuple
-            What the core's ``forward`` returned for `x`.
+            What the core returned: ``x_hat``, what the decoder returned; ``z``, the codes;
+            ``x_in``, what the encoder was given, which is not `x` where rows are corrupted.
         """
 
 
@@ -44,6 +57,12 @@ class Objective:
     ----------
     *terms : Term
         The terms to add.
+
+    Attributes
+    ----------
+    progress : float
+        Where training stands between 0 and 1, for weights that follow a schedule; the training
+        loop sets it. An objective that nobody trains is one at the end of training.
 
     Examples
     --------
@@ -57,7 +76,14 @@ class Objective:
 
     def __init__(self, *terms: Term) -> None:
         self.terms = terms
+        self.progress = 1.0
+
+    @property
+    def needs_input_gradient(self) -> bool:
+        """Whether a term differentiates with respect to ``out.x_in``."""
+        return any(term.needs_input_gradient for term in self.terms)
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the objective per row, shape (batch,)."""
-        return sum((term.weight * term(x, out) for term in self.terms), start=x.new_zeros(len(x)))
+        weighted = (value_at(term.weight, self.progress) * term(x, out) for term in self.terms)
+        return sum(weighted, start=x.new_zeros(len(x)))

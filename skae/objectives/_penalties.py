@@ -1,0 +1,162 @@
+"""Penalties: what is asked of the codes (sparse by L1 or KL, small by L2, contractive)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._checks import check_real
+from ._objective import Term
+from ._schedules import Schedule
+
+# Codes that are all exactly 0 or all exactly 1 would make the sparsity's logarithms infinite.
+_LEAST_ACTIVATION = 1e-6
+
+
+class L1(Term):
+    r"""Sum of the codes' absolute values, :math:`\sum_j |z_j|` per row: sparse codes.
+
+    Parameters
+    ----------
+    weight : float or Schedule, default=1e-3
+        Factor of the term in the objective.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import torch
+    >>> from skae.objectives import L1
+    >>> x, z = torch.zeros(1, 3), torch.tensor([[3.0, -4.0]])
+    >>> L1()(x, SimpleNamespace(x_hat=x, z=z, x_in=x))
+    tensor([7.])
+    """
+
+    def __init__(self, weight: float | Schedule = 1e-3) -> None:
+        super().__init__(weight)
+
+    def __call__(self, x: Tensor, out: Any) -> Tensor:
+        """Return the sum of absolute codes per row, shape (batch,)."""
+        return out.z.abs().sum(1)
+
+
+class L2(Term):
+    r"""Squared length of the code, :math:`\sum_j z_j^2` per row: small codes.
+
+    Parameters
+    ----------
+    weight : float or Schedule, default=1e-3
+        Factor of the term in the objective.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import torch
+    >>> from skae.objectives import L2
+    >>> x, z = torch.zeros(1, 3), torch.tensor([[3.0, -4.0]])
+    >>> L2()(x, SimpleNamespace(x_hat=x, z=z, x_in=x))
+    tensor([25.])
+    """
+
+    def __init__(self, weight: float | Schedule = 1e-3) -> None:
+        super().__init__(weight)
+
+    def __call__(self, x: Tensor, out: Any) -> Tensor:
+        """Return the sum of squared codes per row, shape (batch,)."""
+        return out.z.square().sum(1)
+
+
+class KLSparsity(Term):
+    r"""Sparsity of codes in (0, 1): how far their mean activations are from a target.
+
+    The divergence, in nats, of Bernoulli variables with the target :math:`\rho` and the codes'
+    means :math:`\hat\rho_j` over the rows that are passed through together [1]_,
+
+    .. math:: \sum_j \rho \log \frac{\rho}{\hat\rho_j}
+              + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j}
+
+    It belongs to the rows as a whole, so each of them gets the same value.
+
+    Parameters
+    ----------
+    target : float, default=0.05
+        Mean activation :math:`\rho` to aim at, in (0, 1).
+    weight : float or Schedule, default=1.0
+        Factor of the term in the objective.
+
+    References
+    ----------
+    .. [1] Ng, "Sparse Autoencoder", CS294A lecture notes, 2011.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import torch
+    >>> from skae.objectives import KLSparsity
+    >>> x, z = torch.zeros(2, 3), torch.tensor([[0.1], [0.4]])
+    >>> KLSparsity(target=0.25)(x, SimpleNamespace(x_hat=x, z=z, x_in=x))
+    tensor([0., 0.])
+    """
+
+    needs_unit_codes = True
+
+    def __init__(self, target: float = 0.05, weight: float | Schedule = 1.0) -> None:
+        super().__init__(weight)
+        self.target = target
+
+    def __call__(self, x: Tensor, out: Any) -> Tensor:
+        """Return the divergence for each row, shape (batch,)."""
+        check_real(self, "target", "(0, 1)")
+        on, off = self.target, 1 - self.target
+        mean = out.z.mean(0).clamp(_LEAST_ACTIVATION, 1 - _LEAST_ACTIVATION)
+        divergence = on * (math.log(on) - mean.log()) + off * (math.log(off) - (-mean).log1p())
+        return divergence.sum().expand(len(x))
+
+
+class Contractive(Term):
+    r"""Squared Frobenius norm of the encoder's Jacobian, per row [1]_.
+
+    .. math:: ||J(x)||_F^2 = \sum_{ij} \left(\frac{\partial z_j(x)}{\partial x_i}\right)^2
+
+    It is exact for any encoder that treats rows independently, and costs a pass backwards through
+    the encoder for each code.
+
+    Parameters
+    ----------
+    weight : float or Schedule, default=0.1
+        Factor of the term in the objective.
+
+    References
+    ----------
+    .. [1] Rifai, Vincent, Muller, Glorot and Bengio, "Contractive Auto-Encoders: Explicit
+       Invariance During Feature Extraction", 2011.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import torch
+    >>> from skae.objectives import Contractive
+    >>> x = torch.ones(2, 3, requires_grad=True)
+    >>> out = SimpleNamespace(x_hat=x, z=2 * x[:, :2], x_in=x)
+    >>> Contractive()(x, out).detach()
+    tensor([8., 8.])
+    """
+
+    needs_input_gradient = True
+
+    def __init__(self, weight: float | Schedule = 0.1) -> None:
+        super().__init__(weight)
+
+    def __call__(self, x: Tensor, out: Any) -> Tensor:
+        """Return the squared norm of the Jacobian per row, shape (batch,)."""
+        norms = [_squared_gradient(code, out.x_in) for code in out.z.unbind(1)]
+        return torch.stack(norms).sum(0)
+
+
+def _squared_gradient(code: Tensor, x: Tensor) -> Tensor:
+    """Return the squared length of one code's gradient per row, itself differentiable."""
+    # A row's code depends on that row alone, so the sum's gradient is that of each row's code.
+    (gradient,) = torch.autograd.grad(code.sum(), x, create_graph=True)
+    return gradient.square().sum(1)
