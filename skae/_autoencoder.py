@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from scipy.linalg import pinvh
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
 from ._axes import PrincipalAxes
 from ._base import BaseAutoencoder
-from ._basis import code_moments, errors_of_the_first, explained_ratios, rotated_basis
+from ._basis import CodeMoments, LatentBasis, permuted_basis, rotated_basis, untouched_basis
 from ._batches import Rows
+from ._description import Description
 from ._device import evaluation_device
 from ._inference import FittedNet
 from ._input import Scaling
 from ._parameters import BOOLEAN, NONE, Constraint, integer, real
-from ._sampling import draw_gaussian, fit_gaussian
-from .modules import Autoencoder, Core
-from .objectives import Objective, SquaredError
+from ._sampling import draw_from_density, draw_gaussian, fit_gaussian
+from ._slots import (
+    CODE_ACTIVATIONS,
+    CORRUPTIONS,
+    LOSSES,
+    SLOT_CONSTRAINTS,
+    resolve,
+    resolve_penalties,
+)
+from ._steps import Corrupt
+from .modules import MLP, Autoencoder, Core, MirroredMLP
+from .objectives import (
+    L1,
+    CodeActivation,
+    Huber,
+    Identity,
+    KLSparsity,
+    Loss,
+    Objective,
+    Schedule,
+    SquaredError,
+    Term,
+)
+from .objectives._objective import OnRawRows
 
 
 class AutoencoderTransformer(BaseAutoencoder):
@@ -64,10 +89,13 @@ class AutoencoderTransformer(BaseAutoencoder):
         between 32 and 512.
     max_iter : int, default=200
         Largest number of epochs. 0 keeps the start.
-    learning_rate : float, default=1e-3
-        Step size of Adam.
+    learning_rate : float or Schedule, default=1e-3
+        Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
+        progress is counted in epochs of `max_iter`.
     weight_decay : float, default=0.0
         Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
+    max_grad_norm : float, default=None
+        Gradients of a larger norm are scaled down to it. None leaves them alone.
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
         when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
@@ -87,6 +115,37 @@ class AutoencoderTransformer(BaseAutoencoder):
         Source of initial weights, batches and the held-out rows. An int makes fits repeatable.
     verbose : int, default=0
         If positive, prints a line per epoch.
+    tied_weights : bool, default=False
+        Whether the decoder uses the encoder's weight matrices, transposed, and has only biases of
+        its own. Needs built-in networks.
+    loss : {"squared_error", "absolute_error", "huber", "bernoulli", "poisson"} or Loss, \
+default="squared_error"
+        What the reconstruction is trained for, an object of `skae.objectives`. "bernoulli" is for
+        X in [0, 1] and reconstructs probabilities, "poisson" for counts and reconstructs rates;
+        with them `scale` acts on the encoder's input only, and the start is the mean of X instead
+        of PCA. `score` is of squared errors whatever the loss.
+    corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption, callable or None, \
+default=None
+        What is done to rows before they are encoded in training, while the target stays clean: a
+        denoising autoencoder. An object of `skae.objectives`, or a callable
+        ``(x, generator) -> x`` of batches in net units. Held-out rows are corrupted too, always in
+        the same way.
+    code_activation : {"identity", "logistic"} or CodeActivation, default="identity"
+        What the encoder's output goes through. "logistic" gives codes in (0, 1);
+        `skae.objectives.TopK` keeps the largest codes of each row. Only with the identity is the
+        start PCA itself.
+    penalty : {"l1", "l2", "kl_sparsity", "contractive"}, Term, list of these or None, default=None
+        What is added to the loss, objects of `skae.objectives`. "kl_sparsity" needs
+        ``code_activation="logistic"``.
+    ordered : bool, default=False
+        Whether codes are trained in order: each row may use a random number of the first codes
+        only (nested dropout), so that any number of first codes is nearly as good as if it had
+        been trained for. Codes are then given as they are, without rotation.
+    latent_density : "gaussian" or estimator, default="gaussian"
+        Where `sample` draws codes from: a Gaussian with the moments of the training rows' codes,
+        or a scikit-learn estimator with ``fit`` and ``sample``, such as
+        `sklearn.mixture.GaussianMixture` or `sklearn.neighbors.KernelDensity`, which is cloned and
+        fitted to them (after `partial_fit`, to those of the last call).
     whiten : bool, default=False
         Whether codes are divided by their standard deviations on the training rows; codes that do
         not vary stay zero.
@@ -162,9 +221,23 @@ class AutoencoderTransformer(BaseAutoencoder):
     _constraints: ClassVar[dict[str, list[Constraint]]] = {
         **BaseAutoencoder._constraints,
         "n_components": [integer("[1, inf)"), real("(0, 1)"), NONE],
+        **SLOT_CONSTRAINTS,
+        "tied_weights": [BOOLEAN],
+        "ordered": [BOOLEAN],
         "whiten": [BOOLEAN],
     }
 
+    _architecture = (
+        *BaseAutoencoder._architecture,
+        "tied_weights",
+        "loss",
+        "code_activation",
+        "ordered",
+    )
+
+    explained_variance_: np.ndarray
+    components_: np.ndarray
+    noise_variance_: float
     _code_mean: np.ndarray
     _code_covariance: np.ndarray
 
@@ -180,8 +253,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         scale: str | None = "global",
         batch_size: int | str = "auto",
         max_iter: int = 200,
-        learning_rate: float = 1e-3,
+        learning_rate: float | Schedule = 1e-3,
         weight_decay: float = 0.0,
+        max_grad_norm: float | None = None,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -190,6 +264,13 @@ class AutoencoderTransformer(BaseAutoencoder):
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
+        tied_weights: bool = False,
+        loss: str | Loss = "squared_error",
+        corruption: Any = None,
+        code_activation: str | CodeActivation = "identity",
+        penalty: Any = None,
+        ordered: bool = False,
+        latent_density: Any = "gaussian",
         whiten: bool = False,
     ) -> None:
         self.n_components = n_components
@@ -203,6 +284,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.max_iter = max_iter
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -211,6 +293,13 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.tied_weights = tied_weights
+        self.loss = loss
+        self.corruption = corruption
+        self.code_activation = code_activation
+        self.penalty = penalty
+        self.ordered = ordered
+        self.latent_density = latent_density
         self.whiten = whiten
 
     def get_covariance(self) -> np.ndarray:
@@ -241,10 +330,50 @@ class AutoencoderTransformer(BaseAutoencoder):
         return pinvh(self.get_covariance())
 
     def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
-        return Autoencoder
+        return partial(
+            Autoencoder,
+            code_activation=deepcopy(self._activation()),
+            ordered=self.ordered,
+            n_components=self.n_components_,
+        )
 
-    def _objective(self) -> Objective:
-        return Objective(SquaredError())
+    def _tied(self) -> bool:
+        if self.tied_weights and not (self.encoder is None and self.decoder is None):
+            raise ValueError(
+                "tied_weights=True needs the built-in networks, but encoder or decoder is given. "
+                "Tie the weights in your own modules, or leave both at None."
+            )
+        return self.tied_weights
+
+    def _loss(self) -> Loss:
+        return deepcopy(resolve(self.loss, LOSSES))
+
+    def _link(self) -> Loss | None:
+        loss = self._loss()
+        return loss if loss.raw_target else None
+
+    def _corruption(self) -> Corrupt | None:
+        return resolve(self.corruption, CORRUPTIONS)
+
+    def _activation(self) -> CodeActivation:
+        return resolve(self.code_activation, CODE_ACTIVATIONS)
+
+    def _penalties(self) -> list[Term]:
+        return resolve_penalties(self.penalty, self._activation())
+
+    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
+        loss: Term = self._loss()
+        if self._link():
+            center, scale = (
+                torch.from_numpy(array).to(device=device, dtype=torch.float32)
+                for array in (scaling.center, scaling.scale)
+            )
+            loss = OnRawRows(loss, center, scale)
+        return Objective(loss, *self._penalties())
+
+    def _loss_unit(self, scaling: Scaling) -> float:
+        squared = isinstance(self._loss(), SquaredError | Huber)
+        return super()._loss_unit(scaling) if squared else float(len(scaling.mean))
 
     def _start(
         self,
@@ -254,61 +383,65 @@ class AutoencoderTransformer(BaseAutoencoder):
         rows: Rows,
         generator: Generator,
     ) -> None:
+        loss, mean = self._loss(), scaling.to_net(scaling.mean)
+        offset = mean
+        if loss.raw_target:
+            offset = loss.natural(scaling.mean)
         if axes is not None:
-            core.start_linear(axes.components, axes.components.T, scaling.to_net(scaling.mean))
+            encode, decode, code = self._linear_start(axes, loss)
+            core.start_linear(encode, decode, mean, offset=offset - decode @ code)
+        elif loss.raw_target and isinstance(core.decoder, MLP | MirroredMLP):
+            core.decoder.offset_outputs(torch.from_numpy(offset))
+
+    def _linear_start(
+        self, axes: PrincipalAxes, loss: Loss
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the maps to start at, and the code that they give the mean of X."""
+        encode, decode = axes.components, axes.components.T
+        code = np.zeros(len(encode))
+        if self._activation().gives_unit_codes:
+            # Standardised codes stay where the logistic function is about 1 / 2 + t / 4.
+            spread = np.sqrt(axes.variances) + (axes.variances == 0)
+            encode, decode, code = encode / spread[:, None], 4 * decode * spread, code + 0.5
+        if self.tied_weights:
+            decode = encode.T
+        elif loss.raw_target:
+            decode = 0 * decode
+        return encode, decode, code
 
     def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
-        self._net.basis, variances = rotated_basis(code_moments(X, self._encode, self._decode))
+        device = evaluation_device(self.device)
+        description = Description(self._net, X, self.mean_, self._basis_of, device)
         fraction = self._wanted_score()
         if fraction is not None:
-            self._truncate(fraction, X if held_out is None else held_out)
-        codes = self._encode(X)
-        n_samples, k = codes.shape
-        unexplained = float(self._squared_errors(X).sum())
-        self.components_ = self._net.loadings(evaluation_device(self.device))
-        self.explained_variance_ratio_ = explained_ratios(
-            X, codes, self._decode, self.components_, self.mean_, unexplained
-        )
-        n_free = max(n_samples - 1, 1)
-        self.explained_variance_ = variances[:k] * n_samples / n_free
-        self.singular_values_ = np.sqrt(self.explained_variance_ * n_free)
-        n_left_out = min(X.shape) - k
-        self.noise_variance_ = unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0
+            description.truncate(fraction, X if held_out is None else held_out)
+        self.__dict__.update(description.attributes())
         if self.whiten:
-            self._net.basis = self._net.basis.divided_by(np.sqrt(self.explained_variance_))
+            description.whiten(np.sqrt(self.explained_variance_))
         self.__dict__.pop("gain_over_pca_", None)
         if start is not None and (held_out is not None or self.n_iter_ == 0):
-            self.gain_over_pca_ = 0.0 if held_out is None else self._gain(held_out, start)
+            self.gain_over_pca_ = description.gain(start, held_out)
 
-    def _truncate(self, fraction: float, rows: Any) -> None:
-        """Keep the fewest codes with which `rows` score `fraction`, or all with a warning."""
-        basis = self._net.basis
-        assert basis is not None
-        errors = errors_of_the_first(rows, self._encode(rows), self._decode)
-        scores = 1 - errors / max(self._total(rows), np.finfo(np.float64).tiny)
-        reached = np.flatnonzero(scores >= fraction)
-        if len(reached):
-            self.n_components_ = int(reached[0]) + 1
-            self._net.basis = basis.first(self.n_components_)
-            return
-        warnings.warn(
-            f"n_components={fraction}: the {len(scores)} components with which PCA "
-            f"explains that fraction of X reach a score of {scores[-1]:.4f} on held-out rows. All "
-            "are kept; give an integer for more.",
-            UserWarning,
-            stacklevel=5,
-        )
-
-    def _gain(self, rows: Any, start: FittedNet) -> float:
-        """Return the score of `rows` minus what it was before training."""
-        errors = start.squared_errors(rows, evaluation_device(self.device)).sum()
-        total = self._total(rows)
-        return float(errors - self._squared_errors(rows).sum()) / total if total else 0.0
+    def _basis_of(self, moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
+        """Return the basis that fits the meaning of the codes, and their variances."""
+        if self.ordered:
+            return untouched_basis(moments)
+        sparse = any(isinstance(penalty, L1 | KLSparsity) for penalty in self._penalties())
+        if sparse or not isinstance(self._activation(), Identity):
+            return permuted_basis(moments)
+        return rotated_basis(moments)
 
     def _publish(self, X: Any, n_before: int) -> None:
+        codes = self._encode(X)
+        self.__dict__.pop("latent_density_", None)
+        if not isinstance(self.latent_density, str):
+            self.latent_density_ = clone(self.latent_density).fit(codes)
         before = (n_before, self._code_mean, self._code_covariance) if n_before else None
-        self._code_mean, self._code_covariance = fit_gaussian(self._encode(X), before)
+        self._code_mean, self._code_covariance = fit_gaussian(codes, before)
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
-        codes = draw_gaussian(n_samples, self._code_mean, self._code_covariance, generator)
+        if "latent_density_" not in self.__dict__:
+            codes = draw_gaussian(n_samples, self._code_mean, self._code_covariance, generator)
+        else:
+            codes = draw_from_density(n_samples, self.latent_density_, generator)
         return self._decode(codes)

@@ -36,32 +36,42 @@ class LatentBasis:
         ``codes = (raw - origin) @ forward.T``.
     backward : ndarray of shape (n_raw, n_components)
         ``raw = origin + codes @ backward.T``.
+    rest : ndarray of shape (n_components,)
+        Where codes are held that are not let through.
     """
 
     origin: np.ndarray
     forward: np.ndarray
     backward: np.ndarray
+    rest: np.ndarray
 
     def enter(self, raw: Tensor) -> Tensor:
         """Map raw codes (n_rows, n_raw) to codes (n_rows, n_components)."""
-        origin, forward = (torch.from_numpy(part).to(raw) for part in (self.origin, self.forward))
-        return (raw - origin) @ forward.T
+        return (raw - _like(raw, self.origin)) @ _like(raw, self.forward).T
 
     def leave(self, codes: Tensor) -> Tensor:
         """Map codes (n_rows, n_components) to raw codes (n_rows, n_raw)."""
-        origin, backward = (torch.from_numpy(p).to(codes) for p in (self.origin, self.backward))
-        return origin + codes @ backward.T
+        return _like(codes, self.origin) + codes @ _like(codes, self.backward).T
 
     def first(self, n_components: int) -> LatentBasis:
-        """Return the basis of the first codes; the others are left at zero."""
-        return LatentBasis(
-            self.origin, self.forward[:n_components], self.backward[:, :n_components]
-        )
+        """Return the basis of the first codes; the others stay at rest."""
+        kept, left = slice(n_components), slice(n_components, None)
+        origin = self.origin + self.backward[:, left] @ self.rest[left]
+        return LatentBasis(origin, self.forward[kept], self.backward[:, kept], self.rest[kept])
 
     def divided_by(self, deviations: np.ndarray) -> LatentBasis:
         """Return the basis of the codes divided by `deviations`; zero where one is zero."""
         inverse = np.divide(1, deviations, out=np.zeros_like(deviations), where=deviations > 0)
-        return LatentBasis(self.origin, self.forward * inverse[:, None], self.backward * deviations)
+        return LatentBasis(
+            self.origin,
+            self.forward * inverse[:, None],
+            self.backward * deviations,
+            self.rest * inverse,
+        )
+
+
+def _like(codes: Tensor, array: np.ndarray) -> Tensor:
+    return torch.tensor(array, device=codes.device, dtype=codes.dtype)
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,26 @@ def _pieces(n_rows: int) -> Iterator[slice]:
     return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, n_rows, _ROWS_AT_ONCE))
 
 
+def untouched_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
+    """Return the basis that leaves codes as they are, at rest at zero, and their variances."""
+    n_raw = len(moments.mean)
+    identity, zeros = np.eye(n_raw), np.zeros(n_raw)
+    return LatentBasis(zeros, identity, identity, zeros), np.diag(moments.covariance).copy()
+
+
+def permuted_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
+    """Return the basis that only sorts codes, at rest at their means, and their variances.
+
+    The order is that of what each code, by itself and linearly, explains of the reconstructions.
+    """
+    n_raw, variances = len(moments.mean), np.diag(moments.covariance)
+    shared = np.square(moments.cross).sum(0)
+    explained = np.divide(shared, variances, out=np.zeros(n_raw), where=variances > 0)
+    order = np.argsort(-explained, kind="stable")
+    chosen = np.eye(n_raw)[order]
+    return LatentBasis(np.zeros(n_raw), chosen, chosen.T, moments.mean[order]), variances[order]
+
+
 def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
     """Return the basis in which codes are like principal components, and their variances.
 
@@ -141,7 +171,7 @@ def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
     backward[:, :rank] = (vectors * deviations) @ turn.T / scale
     variances = np.zeros(n_raw)
     variances[:rank] = scale**2
-    return LatentBasis(moments.mean, forward, backward), variances
+    return LatentBasis(moments.mean, forward, backward, np.zeros(n_raw)), variances
 
 
 def _signs(directions: np.ndarray) -> np.ndarray:
@@ -150,14 +180,14 @@ def _signs(directions: np.ndarray) -> np.ndarray:
     return np.where(largest[:, 0] < 0, -1.0, 1.0)
 
 
-def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map) -> np.ndarray:
+def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map, rest: np.ndarray) -> np.ndarray:
     """Return sums of squared errors of rows X when only the first 1, ..., k codes are let through.
 
-    The others are left at zero. The result has shape (k,).
+    The others are held at `rest`. The result has shape (k,).
     """
     errors = np.zeros(codes.shape[1])
     for rows in _pieces(len(codes)):
-        x, kept = dense(X[rows]), np.zeros_like(codes[rows])
+        x, kept = dense(X[rows]), np.zeros_like(codes[rows]) + rest.astype(codes.dtype)
         for j in range(len(errors)):
             kept[:, j] = codes[rows, j]
             errors[j] += np.square(x - decode(kept)).sum()
@@ -169,6 +199,7 @@ def explained_ratios(
     codes: np.ndarray,
     decode: Map,
     loadings: np.ndarray,
+    rest: np.ndarray,
     mean: np.ndarray,
     unexplained: float,
 ) -> np.ndarray:
@@ -186,7 +217,9 @@ def explained_ratios(
     decode : callable
         From codes to rows.
     loadings : ndarray of shape (n_components, n_features)
-        Jacobian of `decode` at zero.
+        Jacobian of `decode` at the mean code.
+    rest : ndarray of shape (n_components,)
+        Where codes are held that are not let through.
     mean : ndarray of shape (n_features,)
         Mean of X.
     unexplained : float
@@ -202,11 +235,11 @@ def explained_ratios(
         return np.zeros(codes.shape[1])
     every = -(-codes.size // _MOST_DECODED)
     some, some_codes = X[::every], codes[::every]
-    errors = errors_of_the_first(some, some_codes, decode)
+    errors = errors_of_the_first(some, some_codes, decode, rest)
     if every > 1:
-        center = decode(np.zeros((1, codes.shape[1])))
-        linear = _errors_of_the_linear_part(X, codes, center, loadings)
-        correction = errors - _errors_of_the_linear_part(some, some_codes, center, loadings)
+        center = decode(rest[None])
+        linear = _errors_of_the_linear_part(X, codes - rest, center, loadings)
+        correction = errors - _errors_of_the_linear_part(some, some_codes - rest, center, loadings)
         errors = linear + correction * (len(codes) / len(some_codes))
         errors[-1] = unexplained
     return -np.diff(errors, prepend=total) / total

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import deepcopy
 from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from torch import Generator
 
 from ._auto import count_held_out, hidden_widths, rows_per_batch
@@ -19,14 +20,15 @@ from ._basis import LatentBasis
 from ._batches import Rows, StreamedRows
 from ._device import resolve_device
 from ._inference import FittedNet
-from ._input import CentredRows, Scaling, check_rows, fit_scaling, summarize
+from ._input import CentredRows, ColumnSummary, Scaling, check_rows, fit_scaling, summarize
 from ._parameters import SHARED_CONSTRAINTS, Constraint, check_parameters
 from ._persistence import GuardedState
 from ._random import make_generator
 from ._session import Session
-from ._steps import Loss
+from ._steps import Corrupt
 from ._training import History
 from .modules import Core, build_core
+from .objectives import Loss, Objective
 
 
 class Fitting(GuardedState, ABC):
@@ -60,8 +62,16 @@ class Fitting(GuardedState, ABC):
         """Return ``make(encoder, decoder) -> Core``, picklable; None where more rows may come."""
 
     @abstractmethod
-    def _objective(self) -> Loss:
-        """Return what is minimised, ``(x, out) -> (batch,)``."""
+    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
+        """Return what is minimised."""
+
+    def _link(self) -> Loss | None:
+        """Return the loss if the decoder returns its natural parameter, not rows in net units."""
+        return None
+
+    def _corruption(self) -> Corrupt | None:
+        """Return what is done to rows before they are encoded in training."""
+        return None
 
     @abstractmethod
     def _start(
@@ -97,6 +107,10 @@ class Fitting(GuardedState, ABC):
         """Return what `tol` is a fraction of: the rows' total variance in net units."""
         return float((scaling.variance / scaling.scale**2).sum())
 
+    def _tied(self) -> bool:
+        """Whether the decoder uses the encoder's weights."""
+        return False
+
     def _after_epoch(self, session: Session, rows: Rows) -> None:
         """Learn what is learned between epochs."""
 
@@ -117,7 +131,7 @@ class Fitting(GuardedState, ABC):
         held_out, max_epochs = None, self.max_iter
         if X_val is not None:
             held_out = check_rows(self, X_val, reset=False)
-            session.scaling.check_reach(summarize(held_out))
+            self._check_values(session.scaling, summarize(held_out))
         elif n_held_out:
             held_out = X[np.sort(order[:n_held_out])]
         elif self.early_stopping == "auto" and self._starts_at_pca():
@@ -177,11 +191,12 @@ class Fitting(GuardedState, ABC):
     ) -> tuple[Session, np.ndarray]:
         """Start anew: scaling, network, its start. Return them and the mean of X."""
         scaling = fit_scaling(X, self.scale)
+        self._check_values(scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
         axes = self._principal_axes(X, scaling)
-        self._fitted_with = {name: copy(getattr(self, name)) for name in self._architecture}
+        self._fitted_with = {name: _kept(getattr(self, name)) for name in self._architecture}
         build = partial(
             build_core,
-            self._make_core(None if more_to_come else X.shape[0]),
+            self._make_core(None if more_to_come else len(training)),
             n_features=X.shape[1],
             n_encoded=self._n_encoded(),
             n_components=self.n_components_,
@@ -190,12 +205,20 @@ class Fitting(GuardedState, ABC):
             skip=self._starts_at_pca(),
             encoder=deepcopy(self.encoder),
             decoder=deepcopy(self.decoder),
+            tied_weights=self._tied(),
         )
         core = build(generator=generator)
         core.leave_out(torch.from_numpy(scaling.constant))
         rows = StreamedRows(X, training, scaling, torch.device("cpu"))
         self._start(core, axes if self._starts_at_pca() else None, scaling, rows, generator)
         return self._open(build, core, scaling, generator), scaling.mean
+
+    def _check_values(self, scaling: Scaling, summary: ColumnSummary) -> None:
+        """Refuse rows for which training is not defined."""
+        scaling.check_reach(summary)
+        link = self._link()
+        if link is not None:
+            link.check_support(summary.low, summary.high)
 
     def _principal_axes(self, X: Any, scaling: Scaling) -> PrincipalAxes | None:
         """Set the number of components and return the axes that it, or the start, needs."""
@@ -221,28 +244,32 @@ class Fitting(GuardedState, ABC):
         """Go on from the fitted network. Return it and the mean of X."""
         for name, fitted in self._fitted_with.items():
             wanted = getattr(self, name)
-            if repr(wanted) != repr(fitted) and not np.array_equal(wanted, fitted):
+            if not _same(wanted, fitted):
                 raise ValueError(
                     f"{type(self).__name__} cannot go on from its last fit with {name}={wanted!r}: "
                     f"it was fitted with {name}={fitted!r}. Fit it anew with warm_start=False, or "
                     "set the parameter back."
                 )
         net, summary = self._net, summarize(X)
-        net.scaling.check_reach(summary)
+        self._check_values(net.scaling, summary)
         return self._open(net.build, net.make_core(), net.scaling, generator), summary.mean
 
     def _open(
         self, build: partial[Core], core: Core, scaling: Scaling, generator: Generator
     ) -> Session:
+        device = resolve_device(self.device)
         return Session(
             build,
             core,
             scaling,
-            resolve_device(self.device),
-            self._objective(),
+            device,
+            self._objective(scaling, device),
             generator,
+            link=self._link(),
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            max_grad_norm=self.max_grad_norm,
+            corrupt=self._corruption(),
         )
 
     def _train(
@@ -273,3 +300,19 @@ class Fitting(GuardedState, ABC):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_net")
+
+
+def _is_network(value: Any) -> bool:
+    return callable(value) and not isinstance(value, BaseEstimator)
+
+
+def _kept(value: Any) -> Any:
+    """Return what to compare a parameter with later: a copy, but networks themselves."""
+    return value if _is_network(value) else deepcopy(value)
+
+
+def _same(wanted: Any, fitted: Any) -> bool:
+    """Tell whether a parameter still is what it was; networks are the same if they are one."""
+    if wanted is fitted or _is_network(wanted) or _is_network(fitted):
+        return wanted is fitted
+    return repr(wanted) == repr(fitted) or np.array_equal(wanted, fitted)

@@ -15,6 +15,8 @@ from ._basis import LatentBasis
 from ._device import own_modes, threads_for
 from ._input import Scaling, dense
 from .modules import Core
+from .modules._building import lent_to
+from .objectives import Loss
 
 # Every product has this many rows, the last block padded: a row's result then does not depend on
 # the rows beside it, to the last bit (matrix products of other shapes round differently). At 128
@@ -39,6 +41,9 @@ class FittedNet:
         The network's state.
     scaling : Scaling
         The map between rows and the network's units.
+    link : Loss or None, default=None
+        The loss whose natural parameter the decoder returns; None where it returns rows in net
+        units.
     basis : LatentBasis or None, default=None
         The map between the network's codes and those that are given out and taken in.
     """
@@ -48,23 +53,31 @@ class FittedNet:
         build: partial[Core],
         arrays: dict[str, np.ndarray],
         scaling: Scaling,
+        link: Loss | None = None,
         basis: LatentBasis | None = None,
     ) -> None:
-        self.build, self.arrays, self.scaling, self.basis = build, arrays, scaling, basis
+        self.build, self.arrays, self.scaling = build, arrays, scaling
+        self.link, self.basis = link, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
 
     @classmethod
     def from_core(
-        cls, build: partial[Core], blank: Core, core: Core, scaling: Scaling
+        cls,
+        build: partial[Core],
+        blank: Core,
+        core: Core,
+        scaling: Scaling,
+        link: Loss | None = None,
     ) -> FittedNet:
         """Copy a trained core's state into `blank`, a core of the same build."""
         arrays = {name: value.cpu().numpy().copy() for name, value in core.state_dict().items()}
-        net = cls(build, arrays, scaling)
+        net = cls(build, arrays, scaling, link)
         net._load(blank)
         return net
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("build", "arrays", "scaling", "basis")}
+        names = ("build", "arrays", "scaling", "link", "basis")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -97,7 +110,7 @@ class FittedNet:
         """Return the rows that codes Z stand for, shape (n_rows, n_features), in Z's dtype."""
 
         def from_net(_: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-            return self.scaling.from_net(x_hat).astype(Z.dtype)
+            return self._leave_net(x_hat).astype(Z.dtype)
 
         return self._map(self._rows, Z, device, np.asarray, from_net)
 
@@ -105,7 +118,7 @@ class FittedNet:
         """Return each row's squared reconstruction error in X's units, float64 (n_rows,)."""
 
         def error(rows: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-            return np.square(rows - self.scaling.from_net(x_hat)).sum(1)
+            return np.square(rows - self._leave_net(x_hat)).sum(1)
 
         return self._map(
             lambda core, x: self._rows(core, self._codes(core, x)),
@@ -115,28 +128,41 @@ class FittedNet:
             error,
         )
 
-    def loadings(self, device: torch.device) -> np.ndarray:
-        """Return the Jacobian of `decode` at the zero code, float64 (n_components, n_features)."""
-        core, basis = self.core(torch.float64, device), self.basis
-        assert basis is not None
-        axes = torch.eye(basis.backward.shape[1], device=device, dtype=torch.float64)
-        _, slopes = torch.autograd.functional.jvp(
-            partial(self._rows, core), torch.zeros_like(axes), axes
-        )
-        return slopes.detach().cpu().numpy() * self.scaling.scale
+    def loadings(self, code: np.ndarray, device: torch.device) -> np.ndarray:
+        """Return the Jacobian of `decode` at a code, float64 (n_components, n_features)."""
+        core = self.core(torch.float64, device)
+        axes = torch.eye(len(code), device=device, dtype=torch.float64)
+        at = torch.from_numpy(code).to(axes).expand_as(axes)
+        _, slopes = torch.autograd.functional.jvp(partial(self._rows, core), at, axes)
+        scale = 1.0 if self.link else self.scaling.scale
+        return slopes.detach().cpu().numpy() * scale
 
     def _codes(self, core: Any, x: Tensor) -> Tensor:
         raw = core.encode(x)
         return raw if self.basis is None else self.basis.enter(raw)
 
     def _rows(self, core: Any, z: Tensor) -> Tensor:
-        return core.decode(z if self.basis is None else self.basis.leave(z))
+        x_hat = core.decode(z if self.basis is None else self.basis.leave(z))
+        return self.link.mean(x_hat) if self.link else x_hat
+
+    def _leave_net(self, x_hat: np.ndarray) -> np.ndarray:
+        """Return rows in the user's units, float64; features without variance are exact."""
+        if self.link is None:
+            return self.scaling.from_net(x_hat)
+        return np.where(self.scaling.constant, self.scaling.mean, x_hat.astype(np.float64))
 
     def map_rows(
-        self, function: Callable[[Any, Tensor], Tensor], X: Any, device: torch.device
+        self,
+        function: Callable[[Any, Tensor], Tensor],
+        X: Any,
+        device: torch.device,
+        dtype: Any = None,
     ) -> np.ndarray:
-        """Apply ``function(core, x)``, which works row by row, to rows X in net units."""
-        return self._map(function, X, device, self.scaling.to_net, lambda _, result: result)
+        """Apply ``function(core, x)``, which works row by row, to rows X in net units.
+
+        It is computed in X's dtype, or in `dtype`.
+        """
+        return self._map(function, X, device, self.scaling.to_net, lambda _, result: result, dtype)
 
     def _map(
         self,
@@ -145,6 +171,7 @@ class FittedNet:
         device: torch.device,
         enter: Callable[[np.ndarray], np.ndarray],
         leave: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        dtype: Any = None,
     ) -> np.ndarray:
         """Apply ``leave(rows, function(core, enter(rows)))`` block by block.
 
@@ -153,8 +180,8 @@ class FittedNet:
         ValueError
             If a result is not finite.
         """
-        core = self.core(torch.float64 if X.dtype == np.float64 else torch.float32, device)
-        block = np.zeros((BLOCK_ROWS, X.shape[1]), dtype=X.dtype)
+        block = np.zeros((BLOCK_ROWS, X.shape[1]), dtype=dtype or X.dtype)
+        core = self.core(torch.from_numpy(block).dtype, device)
         results = []
         with (
             own_modes(gradients=False),
@@ -165,7 +192,9 @@ class FittedNet:
                 rows = dense(X[start : start + BLOCK_ROWS])
                 block[: len(rows)] = enter(rows)
                 block[len(rows) :] = 0.0
-                result = function(core, torch.from_numpy(block).to(device))
+                x = torch.from_numpy(block).to(device)
+                with lent_to(core, x):
+                    result = function(core, x)
                 results.append(leave(rows, result[: len(rows)].cpu().numpy().copy()))
         joined = np.concatenate(results)
         if not np.isfinite(joined).all():

@@ -165,12 +165,16 @@ class Scaling:
         What is subtracted: the mean, or zeros where a feature is left alone.
     scale : ndarray of shape (n_features,)
         What is divided by.
+    low, high : ndarray of shape (n_features,)
+        Smallest and largest value.
     """
 
     mean: np.ndarray
     variance: np.ndarray
     center: np.ndarray
     scale: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
     @property
     def constant(self) -> np.ndarray:
@@ -201,8 +205,8 @@ class Scaling:
         if reach.max() > _LARGEST_NET:
             raise ValueError(
                 f"Feature {reach.argmax()} of X reaches {reach.max():.1e} times the scale that the "
-                "network works in, too large for float32. Use scale='global', divide X by a "
-                "constant, or drop the rows that differ from those the scale was fitted to."
+                "network works in, too large for float32. Divide X by a constant, use another "
+                "scale, or drop the rows that differ from those the scale was fitted to."
             )
 
     def to_net(self, rows: np.ndarray) -> np.ndarray:
@@ -229,11 +233,10 @@ def fit_scaling(X: Any, kind: str | None) -> Scaling:
     Raises
     ------
     ValueError
-        If X holds NaN or infinity, a feature stays too large for float32, or all variances
-        underflow.
+        If X holds NaN or infinity, or all variances underflow.
     """
     n_samples, n_features = X.shape
-    summary = mean, low, high = summarize(X)
+    mean, low, high = summarize(X)
     varies = low < high
     squares = sum((np.square(block - mean).sum(0) for block in dense_blocks(X)), np.zeros(1))
     variance = np.where(varies, squares / n_samples, 0.0)
@@ -252,9 +255,7 @@ def fit_scaling(X: Any, kind: str | None) -> Scaling:
         real = spread > 10 * np.finfo(np.float64).eps * np.abs(mean)
         scale = np.where(real & (spread > 0), spread, 1.0)
     center = np.where(varies, 0.0, mean) if kind is None else mean
-    scaling = Scaling(mean, variance, center, scale)
-    scaling.check_reach(summary)
-    return scaling
+    return Scaling(mean, variance, center, scale, low, high)
 
 
 class CentredRows:

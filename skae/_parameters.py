@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from sklearn import get_config
 
+from .objectives import Schedule
+
 
 class Constraint(Protocol):
     """What a parameter may be; its ``str`` completes the sentence "must be ..."."""
@@ -78,12 +80,18 @@ def real(interval: str) -> Number:
     return Number(Real, interval)
 
 
+def an_instance_of(kind: type[Any]) -> Kind:
+    """An object of a class."""
+    return Kind(f"an instance of {kind.__name__}", lambda value: isinstance(value, kind))
+
+
 def _is_widths(value: Any) -> bool:
     return isinstance(value, Sequence | np.ndarray) and all(
         integer("[1, inf)").allows(width) for width in value
     )
 
 
+SCHEDULE = Kind("a skae.objectives.Schedule", lambda value: isinstance(value, Schedule))
 NONE = Kind("None", lambda value: value is None)
 BOOLEAN = Kind("a bool", lambda value: isinstance(value, bool | np.bool_))
 NETWORK = Kind("a callable (n_in, n_out) -> torch.nn.Module or a torch.nn.Module", callable)
@@ -108,8 +116,9 @@ SHARED_CONSTRAINTS: dict[str, list[Constraint]] = {
     "scale": [OneOf("global", "standard"), NONE],
     "batch_size": [integer("[1, inf)"), OneOf("auto")],
     "max_iter": [integer("[0, inf)")],
-    "learning_rate": [real("(0, inf)")],
+    "learning_rate": [real("(0, inf)"), SCHEDULE],
     "weight_decay": [real("[0, inf)")],
+    "max_grad_norm": [real("(0, inf)"), NONE],
     "early_stopping": [BOOLEAN, OneOf("auto")],
     "validation_fraction": [real("(0, 1)")],
     "n_iter_no_change": [integer("[1, inf)")],

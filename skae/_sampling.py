@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
+from inspect import signature
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -45,8 +49,27 @@ def draw_gaussian(
     """Draw from N(mean, covariance), which may be singular; float64 (n_samples, len(mean))."""
     with threads_for(len(mean) ** 2):
         values, vectors = torch.linalg.eigh(torch.tensor(covariance, device="cpu"))
-        root = vectors * values.clamp(min=0.0).sqrt()
-        return mean + (normal((n_samples, len(mean)), generator) @ root.T).numpy()
+        # The symmetric root: unlike others it does not turn when rounding turns eigenvectors.
+        root = (vectors * values.clamp(min=0.0).sqrt()) @ vectors.T
+        return mean + (normal((n_samples, len(mean)), generator) @ root).numpy()
+
+
+def draw_from_density(n_samples: int, density: Any, generator: Generator) -> np.ndarray:
+    """Draw from a fitted scikit-learn estimator with `sample`, float64 (n_samples, n_components).
+
+    Its draws follow the generator, whether `sample` has a ``random_state`` (KernelDensity) or the
+    estimator itself has one (GaussianMixture).
+    """
+    seed = int(torch.randint(2**31 - 1, (), generator=generator, device="cpu"))
+    if "random_state" in signature(density.sample).parameters:
+        drawn = density.sample(n_samples, random_state=seed)
+    else:
+        density = copy(density)
+        if "random_state" in density.get_params():
+            density.set_params(random_state=seed)
+        drawn = density.sample(n_samples)
+    codes = drawn[0] if isinstance(drawn, tuple) else drawn
+    return np.ascontiguousarray(codes, dtype=np.float64)
 
 
 def draw_codes(n_samples: int, frequencies: np.ndarray, generator: Generator) -> np.ndarray:

@@ -14,9 +14,10 @@ from ._batches import Rows, make_rows
 from ._device import threads_for
 from ._inference import FittedNet
 from ._input import Scaling
-from ._steps import AutogradStep, Loss
+from ._steps import AutogradStep
 from ._training import HeldOut, History, train
 from .modules import Core
+from .objectives import Loss, Objective
 
 
 class Session:
@@ -32,11 +33,13 @@ class Session:
         The map between rows and net units.
     device : torch.device
         Where training runs.
-    objective : callable
-        ``(x, out) -> (batch,)``.
+    objective : Objective
+        What is minimised.
     generator : torch.Generator
         The fit's one source of randomness, on the CPU.
-    learning_rate, weight_decay : float
+    link : Loss or None
+        The loss, where the decoder's output is its natural parameter and not rows in net units.
+    **settings : dict
         Settings of the step.
     """
 
@@ -48,23 +51,22 @@ class Session:
         core: Core,
         scaling: Scaling,
         device: torch.device,
-        objective: Loss,
+        objective: Objective,
         generator: Generator,
         *,
-        learning_rate: float,
-        weight_decay: float,
+        link: Loss | None,
+        **settings: Any,
     ) -> None:
         self.build, self.scaling, self.device = build, scaling, device
-        self.generator = generator
+        self.generator, self.link = generator, link
         self.blank = deepcopy(core)  # before training: what has run cannot always be copied
         self.core = core.to(device)
-        self.step = AutogradStep(
-            core, objective, generator, learning_rate=learning_rate, weight_decay=weight_decay
-        )
+        self.step = AutogradStep(core, objective, generator, **settings)
 
     def fitted_net(self) -> FittedNet:
         """Return the network as it is now, to be used."""
-        return FittedNet.from_core(self.build, deepcopy(self.blank), self.core, self.scaling)
+        blank = deepcopy(self.blank)
+        return FittedNet.from_core(self.build, blank, self.core, self.scaling, self.link)
 
     def rows(self, X: Any, index: np.ndarray | None = None) -> Rows:
         """Bring rows of X, all or those at `index`, to the device."""
@@ -78,5 +80,6 @@ class Session:
         with threads_for(batch_size * self.core.largest_matrix):
             judge = None
             if held_out is not None:
-                judge = HeldOut(self.core, self.step.objective, held_out, self.generator)
+                step = self.step
+                judge = HeldOut(self.core, step.objective, held_out, self.generator, step.corrupt)
             return train(self.step, rows, judge, batch_size=batch_size, **settings)

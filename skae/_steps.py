@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from .modules import Core
-from .modules._building import foreign_draws
+from .modules._building import lent_to
+from .objectives import Objective, Schedule
+from .objectives._schedules import value_at
 
 # A larger batch is worked off in slices of this many rows: memory stays bounded, and noise and
-# normalisation belong to the whole batch, so the result is that of one piece, to rounding.
+# normalisation belong to the whole batch, so the result is that of one piece, to rounding (batch
+# statistics in a network of the user's are those of a slice).
 _SLICE_ROWS = 4096
 
-Loss = Callable[[Tensor, Any], Tensor]
+Corrupt = Callable[[Tensor, Generator], Tensor]
 
 
 class AutogradStep:
@@ -30,12 +32,18 @@ class AutogradStep:
     ----------
     core : Core
         The network, on its device. Its parameters become views of the flat vector.
-    objective : callable
-        ``(x, out) -> (batch,)``.
+    objective : Objective
+        What is minimised.
     generator : torch.Generator
         Source of the noise, on the CPU.
-    learning_rate, weight_decay : float
-        Adam's step size, and what each step takes from the weights relative to it.
+    learning_rate : float or Schedule
+        Adam's step size.
+    weight_decay : float, default=0.0
+        What each step takes from the weights, relative to the step size.
+    max_grad_norm : float or None, default=None
+        Longer gradients are cut to this length.
+    corrupt : callable or None, default=None
+        ``(x, generator) -> x``: what is done to a batch before it is encoded.
     slice_rows : int, default=4096
         Largest number of rows that pass through the network at once.
 
@@ -48,15 +56,19 @@ class AutogradStep:
     def __init__(
         self,
         core: Core,
-        objective: Loss,
+        objective: Objective,
         generator: Generator,
         *,
-        learning_rate: float,
+        learning_rate: float | Schedule,
         weight_decay: float = 0.0,
+        max_grad_norm: float | None = None,
+        corrupt: Corrupt | None = None,
         slice_rows: int = _SLICE_ROWS,
     ) -> None:
         self.core, self.objective, self.generator = core, objective, generator
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.max_grad_norm, self.corrupt = max_grad_norm, corrupt
+        self.slowdown = 1.0
         self.slice_rows = slice_rows
         self._flatten()
         self.first_moment = torch.zeros_like(self.weights)
@@ -81,16 +93,26 @@ class AutogradStep:
             parameter.data = weight.view(parameter.shape)
             parameter.grad = gradient.view(parameter.shape)
 
+    @property
+    def rate(self) -> float:
+        """Step size at the present stage of training."""
+        return value_at(self.learning_rate, self.objective.progress) * self.slowdown
+
     def __call__(self, x: Tensor) -> None:
         """Take one step on a global batch, shape (batch, n_features)."""
+        x_in = x if self.corrupt is None else self.corrupt(x, self.generator)
         noise = self.core.draw_noise(len(x), self.generator)
         if noise is not None:
             noise = noise.to(device=x.device, dtype=x.dtype)
         self.gradient.zero_()
         n_slices = math.ceil(len(x) / self.slice_rows)
         noises = [None] * n_slices if noise is None else noise.tensor_split(n_slices)
-        for rows, some_noise in zip(x.tensor_split(n_slices), noises, strict=True):
-            out = self._forward(rows, some_noise)
+        slices = (x.tensor_split(n_slices), x_in.tensor_split(n_slices), noises)
+        for rows, rows_in, some_noise in zip(*slices, strict=True):
+            if self.objective.needs_input_gradient:
+                rows_in = rows_in.detach().clone().requires_grad_()
+            with lent_to(self.core, rows_in, self.generator):
+                out = self.core(rows_in, some_noise)
             loss = self.objective(rows, out).sum()
             if loss.requires_grad:
                 (loss / len(x)).backward()
@@ -101,15 +123,13 @@ class AutogradStep:
             self._adam()
         self._n_rows += len(x)
 
-    def _forward(self, x: Tensor, noise: Tensor | None) -> Any:
-        if not self.core.has_foreign_parts:
-            return self.core(x, noise)
-        with foreign_draws(self.generator, x.device):
-            return self.core(x, noise)
-
     def _adam(self) -> None:
+        if self.max_grad_norm is not None:
+            norm = self.gradient.norm().clamp(min=torch.finfo(self.gradient.dtype).tiny)
+            self.gradient.mul_((self.max_grad_norm / norm).clamp(max=1.0))
+        rate = self.rate
         if self.weight_decay:
-            self.weights[: self._n_decayed].mul_(1 - self.learning_rate * self.weight_decay)
+            self.weights[: self._n_decayed].mul_(1 - rate * self.weight_decay)
         self.n_steps += 1
         torch._fused_adam_(
             [self.weights],
@@ -118,7 +138,7 @@ class AutogradStep:
             [self.second_moment],
             [],
             [self.n_steps],
-            lr=self.learning_rate,
+            lr=rate,
             beta1=0.9,
             beta2=0.999,
             weight_decay=0.0,

@@ -11,9 +11,11 @@ import torch
 from torch import Generator, Tensor
 
 from ._batches import Rows
-from ._steps import AutogradStep, Loss
+from ._steps import AutogradStep, Corrupt
 from .exceptions import ConvergenceError, ConvergenceWarning
 from .modules import Core
+from .modules._building import lent_to
+from .objectives import Objective
 
 _EVALUATION_ROWS = 2048
 _RETRIES = 2
@@ -48,30 +50,48 @@ class HeldOut:
     ----------
     core : Core
         The network being trained.
-    objective : callable
-        ``(x, out) -> (batch,)``.
+    objective : Objective
+        What is minimised.
     rows : Rows
         The held-out rows.
     generator : torch.Generator
         Source of the noise.
+    corrupt : callable or None, default=None
+        ``(x, generator) -> x``: what is done to rows before they are encoded.
     """
 
-    def __init__(self, core: Core, objective: Loss, rows: Rows, generator: Generator) -> None:
-        self.core, self.objective, self.rows = core, objective, rows
+    def __init__(
+        self,
+        core: Core,
+        objective: Objective,
+        rows: Rows,
+        generator: Generator,
+        corrupt: Corrupt | None = None,
+    ) -> None:
+        self.core, self.objective, self.rows, self.corrupt = core, objective, rows, corrupt
         self.noise = core.draw_noise(rows.n_rows, generator)
+        self.seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
 
     def losses(self) -> Tensor:
         """Return the loss of each held-out row, float64 of shape (n_rows,), on the CPU."""
         losses, start = [], 0
+        differentiates = self.objective.needs_input_gradient
+        same_draws = Generator("cpu").manual_seed(self.seed)
+        progress, self.objective.progress = self.objective.progress, 1.0
         self.core.eval()
-        with torch.no_grad():
+        with torch.set_grad_enabled(differentiates):
             for x in self.rows.in_order(_EVALUATION_ROWS):
+                x_in = x if self.corrupt is None else self.corrupt(x, same_draws)
+                x_in = x_in.detach().requires_grad_(differentiates)
                 noise = None
                 if self.noise is not None:
                     noise = self.noise[start : start + len(x)].to(x.device)
-                losses.append(self.objective(x, self.core(x, noise)).double())
+                with lent_to(self.core, x_in):
+                    out = self.core(x_in, noise)
+                losses.append(self.objective(x, out).detach().double())
                 start += len(x)
         self.core.train()
+        self.objective.progress = progress
         return torch.cat(losses).cpu()
 
 
@@ -159,6 +179,7 @@ def train(
     best = None if held_out is None else _Best(step, held_out, start_counts=start_counts)
     last_good, retries = step.snapshot(), 0
     while history.n_epochs < max_epochs and not (best and best.waited >= n_iter_no_change):
+        step.objective.progress = history.n_epochs / max_epochs
         for x in rows.epoch(batch_size, step.generator):
             step(x)
         after_epoch()
@@ -194,14 +215,14 @@ def _retry(step: AutogradStep, last_good: list[Tensor], retries: int, epoch: int
     if retries > _RETRIES:
         raise ConvergenceError(
             f"Training diverged in epoch {epoch}, also after the learning rate was lowered to "
-            f"{step.learning_rate:.1e}: the loss is infinite or NaN. Lower learning_rate, or "
+            f"{step.rate:.1e}: the loss is infinite or NaN. Lower learning_rate, or "
             "scale X."
         )
     step.restore(last_good)
-    step.learning_rate *= _RETRY_FACTOR
+    step.slowdown *= _RETRY_FACTOR
     warnings.warn(
         f"Training diverged in epoch {epoch}; it goes on from the epoch before with "
-        f"learning_rate={step.learning_rate:.1e}.",
+        f"learning_rate={step.rate:.1e}.",
         ConvergenceWarning,
         stacklevel=3,
     )

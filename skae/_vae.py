@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Generator, Tensor
 
 from ._axes import PrincipalAxes
@@ -14,15 +15,16 @@ from ._base import BaseAutoencoder
 from ._batches import Rows
 from ._device import evaluation_device
 from ._input import Scaling
-from ._parameters import Constraint, real
+from ._parameters import SCHEDULE, Constraint, real
 from ._random import normal
 from ._sampling import whitened_normals
 from .modules import VAE, Core, VAEOutput
-from .objectives import GaussianNegativeLogLikelihood, KLDivergence, Objective
+from .objectives import GaussianNegativeLogLikelihood, KLDivergence, Objective, Schedule
 
-# The network computes in float32, so errors below about a hundred thousandth of the rows' size,
-# whose square this is, are rounding and not noise.
-_LEAST_RELATIVE_NOISE = 1e-10
+# Weights are float32, so errors below about a millionth of the rows' size, whose square this is,
+# are rounding and not noise.
+_LEAST_RELATIVE_NOISE = 1e-12
+_LEAST_NOISE = 1e-30  # float32 itself
 _SCORING_POINTS = 64
 _POINTS_AT_ONCE = 8
 
@@ -34,7 +36,8 @@ class VAETransformer(BaseAutoencoder):
     variance, trained on the evidence lower bound ([1]_, equation 3). Its score is that bound, in
     nats per row of the original X: the unit of ``PCA.score``, ``FactorAnalysis.score`` and
     ``GaussianMixture.score``. With ``init="pca"`` training starts at the maximum-likelihood
-    solution of probabilistic PCA ([2]_, equations 7 and 8), where the bound is exact.
+    solution of probabilistic PCA ([2]_, equations 7 and 8), where the bound is exact (unless
+    noise is a millionth of the rows' size or less: see `noise_variance_`).
 
     `sample` draws from this model, noise included, so that draws have the data's spread;
     ``inverse_transform`` of standard normal codes gives draws without it.
@@ -52,9 +55,9 @@ class VAETransformer(BaseAutoencoder):
     encoder, decoder : callable, torch.nn.Module or None, default=None
         Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
         ``torch.nn.Linear``, or a module, which is copied. The encoder returns ``2 * n_components``
-        columns: the posterior's means, and then ``h`` for its variances
-        ``1 / (1 + exp(h) / noise_variance)``. They are used as they are: without a linear path and
-        without a PCA start.
+        columns: the posterior's means, and then ``h`` in [-100, 100] for its variances
+        ``1 / (1 + exp(h) / noise_variance)``, in the network's units. They are used as
+        they are: without a linear path and without a PCA start.
     init : {"pca", "random"}, default="pca"
         Where training starts: at PCA, or at random weights without a linear path.
     scale : {"global", "standard"} or None, default="global"
@@ -65,10 +68,13 @@ class VAETransformer(BaseAutoencoder):
         between 32 and 512.
     max_iter : int, default=200
         Largest number of epochs. 0 keeps the start.
-    learning_rate : float, default=1e-3
-        Step size of Adam.
+    learning_rate : float or Schedule, default=1e-3
+        Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
+        progress is counted in epochs of `max_iter`.
     weight_decay : float, default=0.0
         Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
+    max_grad_norm : float, default=None
+        Gradients of a larger norm are scaled down to it. None leaves them alone.
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
         when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
@@ -87,15 +93,16 @@ class VAETransformer(BaseAutoencoder):
         Source of initial weights, batches and the held-out rows. An int makes fits repeatable.
     verbose : int, default=0
         If positive, prints a line per epoch.
-    beta : float, default=1.0
-        Weight of the divergence from the prior in training. 1 is the evidence lower bound; scores
-        always use 1.
+    beta : float or Schedule, default=1.0
+        Weight of the divergence from the prior in training, fixed or on a schedule such as
+        `skae.objectives.LinearWarmup`. 1 is the evidence lower bound; scores always use 1.
 
     Attributes
     ----------
     noise_variance_ : float or ndarray of shape (n_features_in_,)
         Variance of the likelihood in X's units; one number unless ``scale="standard"`` makes it
-        differ by feature.
+        differ by feature. At least 1e-12 of the mean square of the rows, centred if `scale` does
+        so: what lies below is lost in float32.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -143,7 +150,7 @@ class VAETransformer(BaseAutoencoder):
 
     _constraints: ClassVar[dict[str, list[Constraint]]] = {
         **BaseAutoencoder._constraints,
-        "beta": [real("[0, inf)")],
+        "beta": [real("[0, inf)"), SCHEDULE],
     }
 
     def __init__(
@@ -158,8 +165,9 @@ class VAETransformer(BaseAutoencoder):
         scale: str | None = "global",
         batch_size: int | str = "auto",
         max_iter: int = 200,
-        learning_rate: float = 1e-3,
+        learning_rate: float | Schedule = 1e-3,
         weight_decay: float = 0.0,
+        max_grad_norm: float | None = None,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -168,7 +176,7 @@ class VAETransformer(BaseAutoencoder):
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
-        beta: float = 1.0,
+        beta: float | Schedule = 1.0,
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -181,6 +189,7 @@ class VAETransformer(BaseAutoencoder):
         self.max_iter = max_iter
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -240,8 +249,10 @@ class VAETransformer(BaseAutoencoder):
                 total += likelihood(x.repeat(len(some), 1), many).view(len(some), -1).sum(0)
             return -total / len(points) - divergence(x, out)
 
-        bounds = self._net.map_rows(lower_bound, X, evaluation_device(self.device))
-        return bounds.astype(np.float64) - self._net.scaling.log_volume
+        # In float64 whatever X is: errors are divided by a noise variance that can be small.
+        device = evaluation_device(self.device)
+        bounds = self._net.map_rows(lower_bound, X, device, dtype=np.float64)
+        return bounds - self._net.scaling.log_volume
 
     def _loss_unit(self, scaling: Scaling) -> float:
         return float(len(scaling.mean))
@@ -252,7 +263,7 @@ class VAETransformer(BaseAutoencoder):
     def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
         return partial(VAE, n_components=self.n_components_)
 
-    def _objective(self) -> Objective:
+    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
         return Objective(GaussianNegativeLogLikelihood(), KLDivergence(self.beta))
 
     def _start(
@@ -264,7 +275,7 @@ class VAETransformer(BaseAutoencoder):
         generator: Generator,
     ) -> None:
         mean_variance = float((scaling.variance / scaling.scale**2).mean())
-        least = _LEAST_RELATIVE_NOISE * (scaling.second_moment or 1.0)
+        least = max(_LEAST_RELATIVE_NOISE * (scaling.second_moment or 1.0), _LEAST_NOISE)
         core.start_noise(mean_variance if axes is None else axes.residual, least)
         if axes is not None:
             noise = float(core.noise_variance)

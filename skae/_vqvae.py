@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from ._auto import rows_per_batch
 from ._axes import PrincipalAxes
 from ._base import BaseAutoencoder
+from ._basis import LatentBasis
 from ._batches import Rows
 from ._device import evaluation_device
 from ._input import Scaling
@@ -21,10 +22,11 @@ from ._parameters import Constraint, OneOf, integer, real
 from ._sampling import draw_codes
 from ._session import Session
 from .modules import VQVAE, Core, perplexity
-from .objectives import Commitment, Objective, SquaredError
+from .modules._building import lent_to
+from .objectives import Commitment, Objective, Schedule, SquaredError
 
 _CODE_DIM = 4
-_KMEANS_ROWS_PER_CODE = 64
+_KMEANS_ROWS_PER_CODE = 40
 _RESTART_ROWS_PER_CODE = 4
 
 
@@ -60,10 +62,13 @@ class VQVAETransformer(BaseAutoencoder):
         between 32 and 512.
     max_iter : int, default=200
         Largest number of epochs. 0 keeps the start.
-    learning_rate : float, default=1e-3
-        Step size of Adam.
+    learning_rate : float or Schedule, default=1e-3
+        Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
+        progress is counted in epochs of `max_iter`.
     weight_decay : float, default=0.0
         Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
+    max_grad_norm : float, default=None
+        Gradients of a larger norm are scaled down to it. None leaves them alone.
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
         when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
@@ -173,8 +178,9 @@ class VQVAETransformer(BaseAutoencoder):
         scale: str | None = "global",
         batch_size: int | str = "auto",
         max_iter: int = 200,
-        learning_rate: float = 1e-3,
+        learning_rate: float | Schedule = 1e-3,
         weight_decay: float = 0.0,
+        max_grad_norm: float | None = None,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -200,6 +206,7 @@ class VQVAETransformer(BaseAutoencoder):
         self.max_iter = max_iter
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -237,7 +244,7 @@ class VQVAETransformer(BaseAutoencoder):
         divisors = [n for n in range(1, k + 1) if k % n == 0]
         return min(divisors, key=lambda n: abs(math.log(n * _CODE_DIM / k)))
 
-    def _objective(self) -> Objective:
+    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
         return Objective(SquaredError(), Commitment(self.commitment_weight))
 
     def _start(
@@ -259,9 +266,12 @@ class VQVAETransformer(BaseAutoencoder):
     def _encodings(self, core: Any, rows: Rows, n_rows: int, generator: Generator) -> Tensor:
         """Return what the encoder makes of some training rows, (n_rows, n_components)."""
         core.eval()
-        z = torch.cat([core.encoder(x) for x in rows.sample(n_rows, generator)])
+        encodings = []
+        for x in rows.sample(n_rows, generator):
+            with lent_to(core, x):
+                encodings.append(core.encoder(x))
         core.train()
-        return z
+        return torch.cat(encodings)
 
     def _allocate(self, variances: np.ndarray) -> np.ndarray:
         """Return the order that shares axes out so that codes carry about equal information.
@@ -286,7 +296,10 @@ class VQVAETransformer(BaseAutoencoder):
         quantizer.restart_dead(z, self.dead_code_threshold, session.generator)
 
     def _publish(self, X: Any, n_before: int) -> None:
-        self.codebook_ = self._net.arrays["quantizer.codebook"]
+        unit = self._code_unit()
+        identity, zeros = np.eye(self.n_components_), np.zeros(self.n_components_)
+        self._net.basis = LatentBasis(zeros, unit * identity, identity / unit, zeros)
+        self.codebook_ = self._net.arrays["quantizer.codebook"].astype(np.float64) * unit
         codes = self._net.map_rows(lambda core, x: core.codes(x), X, evaluation_device(self.device))
         size = self.codebook_.shape[1]
         counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
@@ -295,8 +308,13 @@ class VQVAETransformer(BaseAutoencoder):
         self.codebook_usage_ = counts / (n_before + len(codes))
         self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
 
+    def _code_unit(self) -> float:
+        """Return what codes are multiplied by: one number where rows were divided by one."""
+        scale = self._net.scaling.scale
+        return float(scale[0]) if np.all(scale == scale[0]) else 1.0
+
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         codes = draw_codes(n_samples, self.codebook_usage_, generator)
         position = np.arange(self.n_codes_)
         vectors = self.codebook_[position, codes].reshape(n_samples, -1)
-        return self._decode(vectors.astype(np.float64))
+        return self._decode(vectors)

@@ -101,7 +101,13 @@ def test_ratios_are_pca_s_for_a_linear_decoder(digits, all_rows, monkeypatch):
     codes, mean = pca.transform(digits), digits.mean(0)
     unexplained = np.square(digits - pca.inverse_transform(codes)).sum()
     ratios = explained_ratios(
-        digits, codes, pca.inverse_transform, pca.components_, mean, unexplained
+        digits,
+        codes,
+        pca.inverse_transform,
+        pca.components_,
+        np.zeros(codes.shape[1]),
+        mean,
+        unexplained,
     )
 
     np.testing.assert_allclose(ratios, pca.explained_variance_ratio_, rtol=1e-9)
@@ -116,7 +122,15 @@ def test_ratios_from_part_of_the_rows_are_close_and_sum_to_the_score(digits, mon
         return pca.inverse_transform(z + 0.2 * np.tanh(z) ** 2)
 
     unexplained = np.square(digits - decode(codes)).sum()
-    arguments = (digits, codes, decode, pca.components_, mean, unexplained)
+    arguments = (
+        digits,
+        codes,
+        decode,
+        pca.components_,
+        np.zeros(codes.shape[1]),
+        mean,
+        unexplained,
+    )
     whole = explained_ratios(*arguments)
     monkeypatch.setattr(_basis, "_MOST_DECODED", 1000)
     part = explained_ratios(*arguments)
@@ -131,7 +145,7 @@ def test_ratios_from_part_of_the_rows_are_close_and_sum_to_the_score(digits, mon
 def test_errors_of_the_first_codes_are_those_of_truncated_pca(digits):
     """With j codes let through the error is that of PCA with j components."""
     pca = PCA(5).fit(digits)
-    errors = errors_of_the_first(digits, pca.transform(digits), pca.inverse_transform)
+    errors = errors_of_the_first(digits, pca.transform(digits), pca.inverse_transform, np.zeros(5))
     for j in range(5):
         smaller = PCA(j + 1, svd_solver="full").fit(digits)
         reconstruction = smaller.inverse_transform(smaller.transform(digits))

@@ -25,6 +25,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, KFold, cross_val_score
+from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
@@ -220,6 +221,14 @@ def test_clone(fitted):
 
 CHANGES = {
     "whiten": True,
+    "max_grad_norm": 1.0,
+    "tied_weights": True,
+    "loss": "huber",
+    "corruption": "gaussian",
+    "code_activation": "logistic",
+    "penalty": "l1",
+    "ordered": True,
+    "latent_density": KernelDensity(),
     "n_components": 2,
     "hidden_layer_sizes": (5, 3),
     "activation": "tanh",
@@ -1300,6 +1309,54 @@ def test_own_network_that_draws(model, blobs, batch_size):
     assert not np.array_equal(
         clone(model).set_params(random_state=5).fit(blobs).loss_curve_, first.loss_curve_
     )
+
+
+class Jittery(torch.nn.Linear):
+    """A network that draws whenever it is used."""
+
+    def forward(self, x):
+        return super().forward(x) + 1e-3 * torch.randn(1) * torch.ones(1)
+
+
+def lazy(n_in, n_out):
+    """Return a network whose weights are drawn when it first sees rows."""
+    return torch.nn.Sequential(torch.nn.LazyLinear(5), torch.nn.ReLU(), torch.nn.LazyLinear(n_out))
+
+
+@pytest.mark.parametrize("network", [lazy, Jittery])
+def test_own_network_that_draws_late(model, blobs, network):
+    """Lazy weights, and draws in evaluation, follow the seed and leave torch's state alone."""
+    model.set_params(encoder=network, max_iter=5)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = outputs(clone(model).fit(blobs), blobs)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    with default_dtype(torch.float64):
+        assert_same(outputs(clone(model).fit(blobs), blobs), first)
+
+
+class Factory:
+    """A factory with a state, as it might come from a library."""
+
+    def __call__(self, n_in, n_out):
+        return torch.nn.Linear(n_in, n_out)
+
+
+def test_own_factory_goes_on(model, blobs):
+    """An object that makes networks is the same one in a second part and in a warm start."""
+    model.set_params(encoder=Factory(), warm_start=True)
+    model.partial_fit(blobs).partial_fit(blobs).fit(blobs)
+    restored = pickle.loads(pickle.dumps(model)).fit(blobs)
+    assert restored.transform(blobs).shape == (200, 4)
+
+
+def test_own_network_cannot_be_exchanged(model, blobs):
+    """A warm start with another module of the same kind is refused, not ignored."""
+    width = 8 if isinstance(model, VAETransformer) else 4
+    model.set_params(encoder=torch.nn.Linear(6, width), warm_start=True).fit(blobs)
+    with pytest.raises(ValueError, match="cannot go on from its last fit with encoder"):
+        model.set_params(encoder=torch.nn.Linear(6, width)).fit(blobs)
 
 
 def test_own_factory_is_called_once(model, blobs):

@@ -133,9 +133,10 @@ def test_as_many_components_as_features(init_scale, offset):
     start = VAETransformer(max_iter=0, scale=init_scale).fit(X)
     full = PCA().fit(X).score(X)
 
-    assert start.score(X) == pytest.approx(full, abs=1e-3)
+    # Nothing but the rounding of float32 weights is noise, and it is divided by a tiny variance.
+    assert start.score(X) == pytest.approx(full, abs=5e-3)
     if offset == 0:
-        assert start.score(X.astype(np.float32)) == pytest.approx(full, abs=1e-2)
+        assert start.score(X.astype(np.float32)) == pytest.approx(start.score(X), abs=1e-3)
 
 
 def test_training_with_as_many_components_as_features_does_little_harm():
@@ -157,7 +158,7 @@ def test_more_components_than_scoring_points():
 
 def test_small_noise_under_large_features_is_found():
     """Features of very different units, and an outlier, leave the start's likelihood exact."""
-    X = np.random.default_rng(0).normal(size=(400, 5)) * [1e4, 1e4, 1, 1, 0.1]
+    X = np.random.default_rng(0).normal(size=(400, 5)) * [1e5, 1e4, 1, 1, 0.1]
 
     assert VAETransformer(2, max_iter=0).fit(X).score(X) == pytest.approx(
         PCA(2).fit(X).score(X), abs=0.02

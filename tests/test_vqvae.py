@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from skae import VQVAETransformer
@@ -31,8 +32,7 @@ def test_with_identity_networks_it_is_kmeans(digits):
         random_state=0,
     ).fit(digits)
     inertia = -model.score_samples(digits).sum()
-    scaling = model._net.scaling
-    vectors = scaling.from_net(model.codebook_[0])
+    vectors = model.codebook_[0] + digits.mean(0)
     distances = ((digits[:, None] - vectors) ** 2).sum(2)
 
     single = [KMeans(64, init="random", n_init=1, random_state=s).fit(digits) for s in range(10)]
@@ -169,3 +169,19 @@ def test_streaming_keeps_the_codebook_s_size(digits):
 
     assert model.codebook_.shape == (1, 32, 4)
     assert (model.codebook_usage_ > 0).mean() > 0.8
+
+
+def test_codes_are_in_the_units_of_the_rows(digits):
+    """Ten times larger rows have ten times larger codes and codebooks."""
+    models = [
+        VQVAETransformer(4, codebook_size=16, max_iter=0, random_state=0).fit(factor * digits)
+        for factor in (1, 10)
+    ]
+    codes = [
+        model.transform(factor * digits) for model, factor in zip(models, (1, 10), strict=True)
+    ]
+
+    np.testing.assert_allclose(codes[1], 10 * codes[0], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(models[1].codebook_, 10 * models[0].codebook_, rtol=1e-5, atol=1e-4)
+    spread = PCA(4).fit_transform(digits).std()
+    assert codes[0].std() == pytest.approx(spread, rel=0.2)

@@ -1,6 +1,6 @@
 """Networks: the cores of the three estimators and the parts they are made of (torch only)."""
 
-from ._autoencoder import Autoencoder, AutoencoderOutput, TopK
+from ._autoencoder import Autoencoder, AutoencoderOutput
 from ._building import build_core
 from ._core import Core
 from ._mlp import MLP, MirroredMLP
@@ -17,7 +17,6 @@ __all__ = [
     "Core",
     "EMAQuantizer",
     "MirroredMLP",
-    "TopK",
     "VAEOutput",
     "VQVAEOutput",
     "build_core",

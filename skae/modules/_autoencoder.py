@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 
 from ._core import Core
@@ -20,48 +19,6 @@ class AutoencoderOutput(NamedTuple):
     x_in: Tensor  # (batch, n_features), what the encoder was given
 
 
-class TopK(BaseEstimator):
-    """Code activation that keeps the largest codes of each row and sets the others to zero [1]_.
-
-    Largest means in magnitude, so that codes may have either sign.
-
-    Parameters
-    ----------
-    n_active : int, default=5
-        Number of codes to keep.
-
-    References
-    ----------
-    .. [1] Makhzani and Frey, "k-Sparse Autoencoders", 2014, section 2.1.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skae.modules import TopK
-    >>> TopK(2)(torch.tensor([[1.0, -3.0, 2.0]]))
-    tensor([[ 0., -3.,  2.]])
-    """
-
-    def __init__(self, n_active: int = 5) -> None:
-        self.n_active = n_active
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return codes (batch, n_components) with at most `n_active` entries per row."""
-        if self.n_active < 1:
-            raise ValueError(
-                "The 'n_active' parameter of TopK must be an int in the range [1, inf). Got "
-                f"{self.n_active!r} instead."
-            )
-        chosen = z.abs().topk(min(self.n_active, z.shape[1]), dim=1).indices
-        return torch.zeros_like(z).scatter(1, chosen, z.gather(1, chosen))
-
-
-CODE_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "identity": lambda z: z,
-    "logistic": torch.sigmoid,
-}
-
-
 class Autoencoder(Core):
     """Deterministic autoencoder: the code is the encoder's output.
 
@@ -71,8 +28,8 @@ class Autoencoder(Core):
         Maps (batch, n_features) to (batch, n_components).
     decoder : torch.nn.Module
         Maps (batch, n_components) to (batch, n_features).
-    code_activation : {"identity", "logistic"} or callable, default="identity"
-        What the encoder's output goes through, (batch, n_components) to the same.
+    code_activation : callable or None, default=None
+        What the encoder's output goes through, (batch, n_components) to the same shape.
     ordered : bool, default=False
         Whether `draw_noise` draws how many of the first codes each row may use (nested dropout
         [1]_), all numbers with equal odds.
@@ -96,7 +53,7 @@ class Autoencoder(Core):
         self,
         encoder: nn.Module,
         decoder: nn.Module,
-        code_activation: str | Callable[[Tensor], Tensor] = "identity",
+        code_activation: Callable[[Tensor], Tensor] | None = None,
         ordered: bool = False,
         n_components: int = 1,
     ) -> None:
@@ -106,10 +63,8 @@ class Autoencoder(Core):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes, shape (batch, n_components)."""
-        activation = self.code_activation
-        if isinstance(activation, str):
-            activation = CODE_ACTIVATIONS[activation]
-        return activation(self.encoder(x))
+        z = self.encoder(x)
+        return z if self.code_activation is None else self.code_activation(z)
 
     def draw_noise(self, n_rows: int, generator: Generator) -> Tensor | None:
         """Draw how many codes each row may use, (n_rows, 1), if codes are trained in order."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from ._core import Core
 from ._mlp import MLP, MirroredMLP
@@ -90,10 +91,13 @@ def _build_part(
     """Return a perceptron for None, a deep copy of a module, or what a callable makes."""
     if part is None:
         return MLP(n_in, n_out, hidden_layer_sizes, activation, skip=skip, generator=generator)
-    if isinstance(part, nn.Module):
-        module = copy.deepcopy(part)
-    else:
-        module = _call_seeded(part, n_in, n_out, generator)
+    with foreign_code(generator, torch.float32):
+        return _make_foreign(role, part, n_in, n_out)
+
+
+def _make_foreign(role: str, part: Any, n_in: int, n_out: int) -> nn.Module:
+    """Return a deep copy of a module, or what a callable makes, once it has proved to work."""
+    module = copy.deepcopy(part) if isinstance(part, nn.Module) else part(n_in, n_out)
     if not isinstance(module, nn.Module):
         raise TypeError(
             f"The {role} must be a torch.nn.Module or a callable (n_in, n_out) that returns one, "
@@ -104,7 +108,15 @@ def _build_part(
     try:
         with torch.no_grad():
             shape = tuple(module.eval()(rows).shape)
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(
             f"The {role} must map rows of shape (2, {n_in}) to shape (2, {n_out}), but "
             f"{type(module).__name__} failed: {error}"
@@ -118,43 +130,49 @@ def _build_part(
 
 
 @contextmanager
-def foreign_draws(generator: Generator, device: torch.device | None = None) -> Iterator[None]:
-    """Let code of the user's draw reproducibly from torch's global generators, put back afterwards.
+def foreign_code(
+    generator: Generator, dtype: torch.dtype, device: torch.device | None = None
+) -> Iterator[None]:
+    """Let code of the user's run reproducibly, whatever torch's global state is.
+
+    Such code may draw from torch's global generators and make tensors of its default dtype on its
+    default device. All of these are set for the length of the block and put back.
 
     Parameters
     ----------
     generator : torch.Generator
-        Source of their seed.
+        Source of the seed of the global generators.
+    dtype : torch.dtype
+        Default dtype.
     device : torch.device, default=None
-        Where the code draws, besides the CPU.
+        Where the code computes; None is the CPU.
     """
+    device = device or torch.device("cpu")
     generators = [torch.default_generator]
-    if device is not None and device.type == "cuda":
+    if device.type == "cuda":
         generators.append(torch.cuda.default_generators[device.index or 0])
     seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
-    with _LOAN:
-        before = [own.get_state() for own in generators]
+    with _LOAN, device:
+        states, default = [own.get_state() for own in generators], torch.get_default_dtype()
         try:
+            torch.set_default_dtype(dtype)
             for own in generators:
                 own.manual_seed(seed)
             yield
         finally:
-            for own, state in zip(generators, before, strict=True):
+            torch.set_default_dtype(default)
+            for own, state in zip(generators, states, strict=True):
                 own.set_state(state)
 
 
-def _call_seeded(
-    factory: Callable[[int, int], nn.Module], n_in: int, n_out: int, generator: Generator
-) -> nn.Module:
-    """Let a user's factory draw its weights reproducibly.
+def lent_to(
+    core: Core, x: Tensor, generator: Generator | None = None
+) -> AbstractContextManager[None]:
+    """Return the context in which `core` may be given rows `x`; it does nothing to built-in nets.
 
-    Such code makes its weights in torch's default dtype and on its default device, which are set
-    for the length of the call and put back.
+    Without a generator the global ones are seeded alike each time.
     """
-    with foreign_draws(generator), torch.device("cpu"):
-        dtype = torch.get_default_dtype()
-        try:
-            torch.set_default_dtype(torch.float32)
-            return factory(n_in, n_out)
-        finally:
-            torch.set_default_dtype(dtype)
+    if not core.has_foreign_parts:
+        return nullcontext()
+    generator = generator or Generator("cpu").manual_seed(0)
+    return foreign_code(generator, x.dtype, x.device)

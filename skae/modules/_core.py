@@ -45,8 +45,9 @@ class Core(nn.Module):
         decode: np.ndarray,
         shift: np.ndarray,
         bias: np.ndarray | float = 0.0,
+        offset: np.ndarray | None = None,
     ) -> None:
-        """Start the linear paths at ``(x - shift) @ encode.T + bias`` and ``z @ decode.T + shift``.
+        """Start at ``(x - shift) @ encode.T + bias`` and ``z @ decode.T + offset``.
 
         Parameters
         ----------
@@ -58,8 +59,11 @@ class Core(nn.Module):
             Where rows are centred.
         bias : ndarray of shape (n_encoded,) or float, default=0.0
             What the encoder returns there.
+        offset : ndarray of shape (n_features,), default=None
+            What the decoder returns for a code of zeros; None is `shift`.
         """
-        starts = ((self.encoder, encode, bias - encode @ shift), (self.decoder, decode, shift))
+        offset = shift if offset is None else offset
+        starts = ((self.encoder, encode, bias - encode @ shift), (self.decoder, decode, offset))
         for part, weight, offset in starts:
             if not isinstance(part, MLP | MirroredMLP):
                 raise TypeError("Only perceptrons with a linear path can start at a linear map.")

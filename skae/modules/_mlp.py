@@ -99,6 +99,13 @@ class MLP(nn.Module):
     def start_at(self, weight: Tensor, offset: Tensor) -> None:
         """Start at ``x @ weight.T + offset``; needs the linear path.
 
+        Parameters
+        ----------
+        weight : torch.Tensor of shape (n_out, n_in)
+            Weights of the linear path.
+        offset : torch.Tensor of shape (n_out,)
+            Its biases.
+
         Raises
         ------
         TypeError
@@ -108,6 +115,11 @@ class MLP(nn.Module):
             raise TypeError("Only perceptrons with a linear path can start at a linear map.")
         self.linear.weight.copy_(weight)
         self.linear.bias.copy_(offset)
+
+    @torch.no_grad()
+    def offset_outputs(self, offset: Tensor) -> None:
+        """Start with outputs around `offset`, shape (n_out,)."""
+        self._outer_layers(-1)[-1].bias.copy_(offset)
 
     @torch.no_grad()
     def ignore_inputs(self, constant: Tensor) -> None:
@@ -181,9 +193,22 @@ class MirroredMLP(nn.Module):
 
     @torch.no_grad()
     def start_at(self, weight: Tensor, offset: Tensor) -> None:
-        """Start at ``z @ weight.T + offset``, where `weight` is the tied one transposed."""
-        zero = torch.zeros(1, weight.shape[1], device="cpu", dtype=torch.float32)
+        """Start at ``z @ weight.T + offset``.
+
+        Parameters
+        ----------
+        weight : torch.Tensor of shape (n_in, n_out)
+            The tied weights of the linear path, transposed; not used.
+        offset : torch.Tensor of shape (n_in,)
+            What a code of zeros gives.
+        """
+        zero = torch.zeros(weight.shape[1], device="cpu", dtype=torch.float32)
         self.biases[0].copy_(offset - self._nonlinear(zero))
+
+    @torch.no_grad()
+    def offset_outputs(self, offset: Tensor) -> None:
+        """Start with outputs around `offset`, shape (n_in,)."""
+        self.biases[0].copy_(offset)
 
     @torch.no_grad()
     def silence_outputs(self, constant: Tensor) -> None:

@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
+# Rows times codes that are compared at once.
+_MOST_MATCHES = 2**24
+
 
 class EMAQuantizer(nn.Module):
     r"""Product vector quantizer whose codebooks follow the encodings as moving averages.
@@ -79,8 +82,11 @@ class EMAQuantizer(nn.Module):
         """Return the index of each vector's nearest code, int64 of shape (batch, n_codes)."""
         # argmin |z - e|^2 = argmax <z, e> - |e|^2 / 2
         half_norms = 0.5 * self.codebook.square().sum(2)  # (n_codes, codebook_size)
-        match = torch.bmm(self.split(z), self.codebook.transpose(1, 2)) - half_norms[:, None]
-        return match.argmax(2).T
+        n_rows = max(1, _MOST_MATCHES // half_norms.numel())
+        pieces = torch.split(self.split(z), n_rows, dim=1)
+        keys = self.codebook.transpose(1, 2)
+        found = [(torch.bmm(v, keys) - half_norms[:, None]).argmax(2) for v in pieces]
+        return torch.cat(found, dim=1).T
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Return the vectors of codes (batch, n_codes) as latent rows (batch, n_components)."""

@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from ._core import Core
 
-_LOG_INFORMATION_RANGE = (-50.0, 50.0)
+_LOG_INFORMATION_RANGE = (-100.0, 100.0)
 
 
 class VAEOutput(NamedTuple):

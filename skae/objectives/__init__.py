@@ -1,5 +1,6 @@
 """Objectives: the terms of what training minimises, one value per row, and what they act on."""
 
+from ._code_activations import CodeActivation, Identity, Logistic, TopK
 from ._corruptions import Corruption, GaussianNoise, MaskingNoise, SaltAndPepperNoise, SwapNoise
 from ._divergences import KLDivergence
 from ._losses import (
@@ -21,6 +22,7 @@ __all__ = [
     "L2",
     "AbsoluteError",
     "BernoulliNegativeLogLikelihood",
+    "CodeActivation",
     "Commitment",
     "Contractive",
     "Corruption",
@@ -29,9 +31,11 @@ __all__ = [
     "GaussianNegativeLogLikelihood",
     "GaussianNoise",
     "Huber",
+    "Identity",
     "KLDivergence",
     "KLSparsity",
     "LinearWarmup",
+    "Logistic",
     "Loss",
     "MaskingNoise",
     "Objective",
@@ -41,4 +45,5 @@ __all__ = [
     "SquaredError",
     "SwapNoise",
     "Term",
+    "TopK",
 ]

@@ -77,7 +77,7 @@ class SquaredError(Loss):
     >>> from skae.modules import AutoencoderOutput
     >>> from skae.objectives import SquaredError
     >>> x = torch.tensor([[1.0, 2.0]])
-    >>> SquaredError()(x, AutoencoderOutput(x_hat=x - 1, z=x))
+    >>> SquaredError()(x, AutoencoderOutput(x_hat=x - 1, z=x, x_in=x))
     tensor([2.])
     """
 

@@ -50,6 +50,26 @@ class Term(ABC, BaseEstimator):
         """
 
 
+class OnRawRows(Term):
+    """A term that is given rows in the user's units instead of net units.
+
+    Parameters
+    ----------
+    term : Term
+        The term.
+    center, scale : torch.Tensor of shape (n_features,)
+        ``x * scale + center`` are the rows in the user's units.
+    """
+
+    def __init__(self, term: Term, center: Tensor, scale: Tensor) -> None:
+        super().__init__(term.weight)
+        self.term, self.center, self.scale = term, center, scale
+
+    def __call__(self, x: Tensor, out: Any) -> Tensor:
+        """Return the term per row, shape (batch,)."""
+        return self.term(x * self.scale + self.center, out)
+
+
 class Objective:
     """The weighted sum of terms.
 

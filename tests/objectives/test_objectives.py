@@ -41,7 +41,7 @@ def vae_output():
 
 def test_squared_error_is_summed_over_features(x):
     """The term is the squared distance of each row."""
-    out = AutoencoderOutput(draws(6, 4, seed=1), draws(6, 2))
+    out = AutoencoderOutput(draws(6, 4, seed=1), draws(6, 2), draws(6, 4))
 
     torch.testing.assert_close(SquaredError()(x, out), torch.linalg.norm(x - out.x_hat, dim=1) ** 2)
 

@@ -1,0 +1,107 @@
+"""What the codes of a fitted network mean: their basis and number, and PCA's attributes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._basis import (
+    CodeMoments,
+    LatentBasis,
+    code_moments,
+    errors_of_the_first,
+    explained_ratios,
+)
+from ._inference import FittedNet
+from ._input import sum_of_squares
+
+
+class Description:
+    """What the codes of a network mean for the rows that it was fitted to.
+
+    It gives the network its basis: `choose_basis` of the codes' moments, cut down to the first
+    codes by `truncate`, and whitened by `whiten`, in this order.
+
+    Parameters
+    ----------
+    net : FittedNet
+        The network, without a basis.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Training rows.
+    mean : ndarray of shape (n_features,)
+        Their mean.
+    choose_basis : callable
+        ``moments -> (basis, variances)``.
+    device : torch.device
+        Where the network is evaluated.
+    """
+
+    def __init__(
+        self,
+        net: FittedNet,
+        X: Any,
+        mean: np.ndarray,
+        choose_basis: Callable[[CodeMoments], tuple[LatentBasis, np.ndarray]],
+        device: torch.device,
+    ) -> None:
+        self.net, self.X, self.mean, self.device = net, X, mean, device
+        net.basis, self._variances = choose_basis(code_moments(X, self._encode, self._decode))
+        self.basis = net.basis
+
+    def _encode(self, X: Any) -> np.ndarray:
+        return self.net.encode(X, self.device)
+
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        return self.net.decode(codes, self.device)
+
+    def truncate(self, fraction: float, rows: Any) -> None:
+        """Keep the fewest codes with which `rows` score `fraction`, or all with a warning."""
+        errors = errors_of_the_first(rows, self._encode(rows), self._decode, self.basis.rest)
+        total = sum_of_squares(rows, self.mean)
+        scores = 1 - errors / total if total else np.ones_like(errors)
+        reached = np.flatnonzero(scores >= fraction)
+        if len(reached):
+            self.net.basis = self.basis = self.basis.first(int(reached[0]) + 1)
+            return
+        warnings.warn(
+            f"n_components={fraction}: the {len(scores)} components with which PCA explains that "
+            f"fraction of X reach a score of {scores[-1]:.4f} on held-out rows. All are kept; give "
+            "an integer for more.",
+            UserWarning,
+            stacklevel=6,
+        )
+
+    def attributes(self) -> dict[str, Any]:
+        """Return PCA's attributes, by name."""
+        X, codes, rest = self.X, self._encode(self.X), self.basis.rest
+        n_samples, k = codes.shape
+        unexplained = float(self.net.squared_errors(X, self.device).sum())
+        components = self.net.loadings(codes.mean(0, dtype=np.float64), self.device)
+        n_free, n_left_out = max(n_samples - 1, 1), min(X.shape) - k
+        variance = self._variances[:k] * n_samples / n_free
+        return {
+            "n_components_": k,
+            "components_": components,
+            "explained_variance_": variance,
+            "explained_variance_ratio_": explained_ratios(
+                X, codes, self._decode, components, rest, self.mean, unexplained
+            ),
+            "singular_values_": np.sqrt(variance * n_free),
+            "noise_variance_": unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0,
+        }
+
+    def gain(self, start: FittedNet, rows: Any) -> float:
+        """Return the score of `rows` minus what `start` gave them; 0 if there are none."""
+        total = 0.0 if rows is None else sum_of_squares(rows, self.mean)
+        if total == 0:
+            return 0.0
+        before, now = (net.squared_errors(rows, self.device).sum() for net in (start, self.net))
+        return float(before - now) / total
+
+    def whiten(self, deviations: np.ndarray) -> None:
+        """Divide the codes by their deviations."""
+        self.net.basis = self.basis = self.basis.divided_by(deviations)

@@ -1,0 +1,98 @@
+"""Slots: what a string in a slot stands for, and what else a slot takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._parameters import NONE, Constraint, Kind, OneOf, an_instance_of
+from .objectives import (
+    L1,
+    L2,
+    AbsoluteError,
+    BernoulliNegativeLogLikelihood,
+    CodeActivation,
+    Contractive,
+    Corruption,
+    GaussianNoise,
+    Huber,
+    Identity,
+    KLSparsity,
+    Logistic,
+    Loss,
+    MaskingNoise,
+    PoissonNegativeLogLikelihood,
+    SaltAndPepperNoise,
+    SquaredError,
+    SwapNoise,
+    Term,
+)
+
+LOSSES: dict[str, type[Loss]] = {
+    "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+    "huber": Huber,
+    "bernoulli": BernoulliNegativeLogLikelihood,
+    "poisson": PoissonNegativeLogLikelihood,
+}
+CORRUPTIONS: dict[str, type[Corruption]] = {
+    "gaussian": GaussianNoise,
+    "masking": MaskingNoise,
+    "salt_and_pepper": SaltAndPepperNoise,
+    "swap": SwapNoise,
+}
+CODE_ACTIVATIONS: dict[str, type[CodeActivation]] = {"identity": Identity, "logistic": Logistic}
+PENALTIES: dict[str, type[Term]] = {
+    "l1": L1,
+    "l2": L2,
+    "kl_sparsity": KLSparsity,
+    "contractive": Contractive,
+}
+
+SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
+    "loss": [OneOf(*LOSSES), an_instance_of(Loss)],
+    "corruption": [OneOf(*CORRUPTIONS), Kind("a callable (x, generator) -> x", callable), NONE],
+    "code_activation": [OneOf(*CODE_ACTIVATIONS), an_instance_of(CodeActivation)],
+    "penalty": [
+        OneOf(*PENALTIES),
+        an_instance_of(Term),
+        Kind("a list of these", lambda value: isinstance(value, list | tuple)),
+        NONE,
+    ],
+    "latent_density": [
+        OneOf("gaussian"),
+        Kind("an estimator with fit and sample", lambda value: hasattr(value, "sample")),
+    ],
+}
+
+
+def resolve(value: Any, named: dict[str, Any]) -> Any:
+    """Return the object that a slot's value stands for; anything but a string is one."""
+    return named[value]() if isinstance(value, str) else value
+
+
+def resolve_penalties(value: Any, code_activation: CodeActivation) -> list[Term]:
+    """Return the penalties in a slot that takes one, several or none.
+
+    Raises
+    ------
+    ValueError
+        If one is not a penalty, or needs codes in (0, 1) and these are not.
+    """
+    listed = value if isinstance(value, list | tuple) else [value]
+    penalties = []
+    for each in listed:
+        if not any(constraint.allows(each) for constraint in SLOT_CONSTRAINTS["penalty"]):
+            raise ValueError(
+                "The 'penalty' parameter of AutoencoderTransformer must be a list of instances of "
+                f"Term or of {sorted(PENALTIES)}. Got {each!r} in it."
+            )
+        if each is not None:
+            penalties.append(resolve(each, PENALTIES))
+    for penalty in penalties:
+        if penalty.needs_unit_codes and not code_activation.gives_unit_codes:
+            raise ValueError(
+                f"penalty={penalty!r} needs codes in (0, 1), which "
+                f"code_activation={code_activation!r} does not give. Use "
+                "code_activation='logistic'."
+            )
+    return penalties

@@ -1,0 +1,403 @@
+"""Tests of what fits the slots of AutoencoderTransformer, and of what it does to the fit."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KernelDensity
+from sklearn.utils.estimator_checks import check_estimator
+
+from skae import AutoencoderTransformer, VAETransformer
+from skae.objectives import (
+    L1,
+    L2,
+    Contractive,
+    CosineDecay,
+    GaussianNoise,
+    Huber,
+    KLSparsity,
+    LinearWarmup,
+    MaskingNoise,
+    SwapNoise,
+    TopK,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+QUICK = dict(hidden_layer_sizes=(32,), early_stopping=False, random_state=0)
+
+
+@pytest.fixture
+def counts():
+    """Return counts whose rates lie on a curve."""
+    rng = np.random.default_rng(0)
+    t = rng.random(400)[:, None]
+    return rng.poisson(np.exp(2 * np.sin(3 * t + np.arange(8)))).astype(float)
+
+
+# -- losses ------------------------------------------------------------------------------------
+
+
+def test_absolute_error_shrugs_off_outliers(blobs):
+    """With a few wild entries the absolute error leaves the clean ones better reconstructed."""
+    rng = np.random.default_rng(0)
+    line = rng.normal(size=(300, 1)) @ rng.normal(size=(1, 6))
+    X = np.where(rng.random(line.shape) < 0.03, 30.0, line)
+    settings = dict(init="random", learning_rate=5e-3, max_iter=200, scale=None)
+    settings = {**QUICK, **settings, "hidden_layer_sizes": ()}
+    errors = {}
+    for loss in ("squared_error", "absolute_error", Huber(0.5)):
+        model = AutoencoderTransformer(1, loss=loss, **settings).fit(X)
+        errors[str(loss)] = np.abs(model.inverse_transform(model.transform(line)) - line).mean()
+
+    assert errors["absolute_error"] < 0.5 * errors["squared_error"]
+    assert errors["Huber(delta=0.5)"] < errors["squared_error"]
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_bernoulli_starts_at_the_mean_and_gives_probabilities(digits, init, tied):
+    """Before training every row is reconstructed as the mean; after it as probabilities."""
+    X = (digits > 0.5).astype(float)
+    settings = dict(loss="bernoulli", init=init, tied_weights=tied, **QUICK)
+    start = AutoencoderTransformer(4, max_iter=0, **settings).fit(X)
+    trained = AutoencoderTransformer(4, max_iter=30, **settings).fit(X)
+    reconstructed = trained.inverse_transform(trained.transform(X))
+
+    if not tied and init == "pca":
+        expected = np.broadcast_to(X.mean(0), X.shape)
+        np.testing.assert_allclose(start.inverse_transform(start.transform(X)), expected, atol=1e-4)
+    assert reconstructed.min() >= 0
+    assert reconstructed.max() <= 1
+    assert trained.score(X) > PCA(4).fit(X).explained_variance_ratio_.sum()
+    constant = X.min(0) == X.max(0)
+    assert np.array_equal(reconstructed[:, constant], X[:, constant])
+
+
+def test_bernoulli_loss_is_the_cross_entropy(digits):
+    """What training reports is the mean negative log-likelihood of the rows, in nats."""
+    X = (digits > 0.5).astype(float)
+    model = AutoencoderTransformer(4, loss="bernoulli", random_state=0, max_iter=10)
+    model.fit(X[:1200], X_val=X[1200:])
+    p = np.clip(model.inverse_transform(model.transform(X[1200:])), 1e-12, 1 - 1e-12)
+    x = X[1200:]
+    entropy = -(x * np.log(p) + (1 - x) * np.log1p(-p))[:, X[:1200].std(0) > 0].sum(1).mean()
+
+    assert model.best_loss_ == pytest.approx(entropy, abs=0.02)
+
+
+def test_poisson_gives_rates_of_counts(counts):
+    """Rates are positive and close to those that the counts were drawn from."""
+    model = AutoencoderTransformer(2, loss="poisson", max_iter=60, **QUICK).fit(counts)
+    rates = model.inverse_transform(model.transform(counts))
+
+    assert rates.min() > 0
+    assert model.score(counts) > PCA(2).fit(counts).explained_variance_ratio_.sum() - 0.02
+
+
+@pytest.mark.parametrize(("loss", "row"), [("bernoulli", 1.5), ("poisson", -1.0)])
+def test_rows_outside_the_support_are_refused(blobs, loss, row):
+    """In fit, in later parts and among validation rows; the value is named."""
+    X = np.clip(blobs / 20 + 0.3, 0, 1)
+    bad = X.copy()
+    bad[0, 0] = row
+    model = AutoencoderTransformer(2, loss=loss, max_iter=1, random_state=0)
+    with pytest.raises(ValueError, match=str(row)):
+        model.fit(bad)
+    with pytest.raises(ValueError, match=str(row)):
+        model.fit(X, X_val=bad)
+    with pytest.raises(ValueError, match=str(row)):
+        model.partial_fit(X).partial_fit(bad)
+
+
+# -- corruption --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "corruption", ["gaussian", "masking", "salt_and_pepper", "swap", GaussianNoise(0.5)]
+)
+def test_denoising_removes_the_noise_it_was_trained_on(digits, corruption):
+    """Corrupted rows come back closer to the clean ones than from a net trained on clean rows."""
+    settings = dict(hidden_layer_sizes=(128, 64), max_iter=60, random_state=0)
+    plain = AutoencoderTransformer(24, **settings).fit(digits[:1400])
+    denoiser = AutoencoderTransformer(24, corruption=corruption, **settings).fit(digits[:1400])
+    noise = denoiser._corruption()
+    scaling, clean = denoiser._net.scaling, digits[1400:]
+    noisy = noise(torch.tensor(scaling.to_net(clean)), torch.Generator().manual_seed(9))
+    noisy = scaling.from_net(noisy.numpy())
+    errors = [
+        np.square(model.inverse_transform(model.transform(noisy)) - clean).sum()
+        for model in (plain, denoiser)
+    ]
+
+    assert errors[1] < 0.97 * errors[0]
+
+
+def test_a_callable_corrupts(blobs):
+    """A function of batches and the generator is called with both."""
+    seen = []
+
+    def double(x, generator):
+        seen.append((len(x), type(generator)))
+        return 2 * x
+
+    settings = dict(corruption=double, batch_size=100, max_iter=1, **QUICK)
+    AutoencoderTransformer(2, **settings).fit(blobs)
+
+    assert seen == [(100, torch.Generator)] * 2
+
+
+# -- penalties and code activations ------------------------------------------------------------
+
+
+def test_penalties_do_what_they_say(digits):
+    """L1 and L2 make codes smaller, contraction makes the encoder's Jacobian smaller."""
+    settings = dict(max_iter=20, init="random", **QUICK)
+    plain = AutoencoderTransformer(8, **settings).fit(digits)
+    sizes = {"plain": _raw_codes(plain, digits)}
+    for penalty in (L1(0.5), L2(0.5)):
+        model = AutoencoderTransformer(8, penalty=penalty, **settings).fit(digits)
+        assert np.abs(_raw_codes(model, digits)).mean() < 0.5 * np.abs(sizes["plain"]).mean()
+    contracted = AutoencoderTransformer(8, penalty=Contractive(1.0), **settings).fit(digits)
+
+    assert _jacobian_norm(contracted, digits) < 0.5 * _jacobian_norm(plain, digits)
+
+
+def _raw_codes(model, X):
+    core = model._net.make_core().eval().double()
+    with torch.no_grad():
+        return core.encode(torch.tensor(model._net.scaling.to_net(X))).numpy()
+
+
+def _jacobian_norm(model, X):
+    """Return the mean Frobenius norm of the encoder's Jacobian."""
+    core = model._net.make_core().eval().double()
+    rows = torch.tensor(model._net.scaling.to_net(X[:50]))
+    jacobian = torch.autograd.functional.jacobian(core.encode, rows)
+    per_row = jacobian.diagonal(dim1=0, dim2=2)  # (k, d, rows)
+    return float(per_row.square().sum((0, 1)).sqrt().mean())
+
+
+def test_contraction_orders_jacobians_as_in_rifai(digits):
+    """Tied, logistic, random start: contractive < denoising < plain, a tenth of plain at most."""
+    settings = dict(
+        hidden_layer_sizes=(),
+        code_activation="logistic",
+        tied_weights=True,
+        init="random",
+        early_stopping=False,
+        max_iter=40,
+        learning_rate=3e-3,
+        random_state=0,
+    )
+    norms = [
+        _jacobian_norm(AutoencoderTransformer(12, **settings, **variant).fit(digits), digits)
+        for variant in ({"penalty": Contractive(200.0)}, {"corruption": GaussianNoise(1.0)}, {})
+    ]
+
+    assert norms[0] < norms[1] < norms[2]
+    assert norms[0] <= 0.1 * norms[2]
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+def test_kl_sparsity_reaches_its_target(digits, init):
+    """Mean activations come within 0.02 of the target."""
+    model = AutoencoderTransformer(
+        12,
+        init=init,
+        code_activation="logistic",
+        penalty=KLSparsity(target=0.1, weight=30.0),
+        max_iter=150,
+        learning_rate=3e-3,
+        **{**QUICK, "hidden_layer_sizes": ()},
+    ).fit(digits)
+    codes = model.transform(digits)
+
+    assert codes.min() >= 0
+    assert codes.max() <= 1
+    assert np.abs(codes.mean(0) - 0.1).max() < 0.02
+
+
+def test_kl_sparsity_needs_codes_between_0_and_1(blobs):
+    """The error names the penalty and the remedy."""
+    model = AutoencoderTransformer(2, penalty="kl_sparsity")
+    with pytest.raises(ValueError, match=r"KLSparsity.*code_activation='logistic'"):
+        model.fit(blobs)
+
+
+@pytest.mark.parametrize("max_iter", [0, 10])
+def test_top_k_codes_have_exactly_k_entries(digits, max_iter):
+    """Every row's code has as many entries as asked for, and they are its largest."""
+    model = AutoencoderTransformer(12, code_activation=TopK(4), max_iter=max_iter, **QUICK).fit(
+        digits
+    )
+    codes = model.transform(digits)
+
+    assert np.all(np.count_nonzero(codes, axis=1) == 4)
+    if max_iter == 0:
+        projected = np.abs(PCA(12, svd_solver="full").fit_transform(digits))
+        threshold = np.sort(projected, axis=1)[:, -4:].sum(1)
+        unit = model._net.scaling.scale[0]
+        np.testing.assert_allclose(np.abs(codes).sum(1) * unit, threshold, rtol=1e-4)
+
+
+def test_sparse_codes_are_sorted_and_nothing_else(digits):
+    """Their basis is a permutation: what is zero stays zero, and the most useful come first."""
+    model = AutoencoderTransformer(8, penalty=["l1", L2(0.01)], max_iter=5, **QUICK).fit(digits)
+    codes, raw = model.transform(digits), _raw_codes(model, digits)
+
+    order = model._net.basis.forward.argmax(1)
+    assert sorted(order) == list(range(8))
+    np.testing.assert_allclose(codes, raw[:, order], atol=1e-9)
+    assert model.explained_variance_ratio_.sum() == pytest.approx(model.score(digits), abs=1e-9)
+
+
+def test_a_wrong_thing_in_the_list_of_penalties(blobs):
+    """It is named."""
+    with pytest.raises(ValueError, match="Got 'l3' in it"):
+        AutoencoderTransformer(2, penalty=["l1", "l3"]).fit(blobs)
+
+
+# -- tied weights ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["relu", "logistic", "tanh"])
+@pytest.mark.parametrize("hidden", [(), (16,), (16, 8)])
+def test_tied_weights_start_at_pca_and_stay_tied(digits, activation, hidden):
+    """PCA's axes are tied already; after training, cloning and pickling the weights still are."""
+    settings = {**QUICK, "hidden_layer_sizes": hidden, "activation": activation}
+    start = AutoencoderTransformer(5, tied_weights=True, max_iter=0, **settings).fit(digits)
+    pca = PCA(5).fit(digits)
+    model = AutoencoderTransformer(5, tied_weights=True, max_iter=3, **settings)
+    core = clone(model).fit(digits)._net.make_core()
+    names = dict(core.named_parameters())
+
+    assert start.score(digits) == pytest.approx(pca.explained_variance_ratio_.sum(), abs=1e-6)
+    assert not any("weight" in name for name in names if name.startswith("decoder"))
+    z = torch.randn(3, 5)
+    x = core.decoder.biases[0] + z @ core.encoder.linear.weight
+    if not hidden:
+        torch.testing.assert_close(core.decode(z), x)
+
+
+def test_tied_weights_need_built_in_networks(blobs):
+    """The error says so."""
+    model = AutoencoderTransformer(2, tied_weights=True, decoder=torch.nn.Linear)
+    with pytest.raises(ValueError, match="tied_weights=True needs the built-in networks"):
+        model.fit(blobs)
+
+
+# -- order -------------------------------------------------------------------------------------
+
+
+def test_ordered_codes_can_be_cut(digits):
+    """The first codes do better than PCA's and far better than those of a net not trained so."""
+    settings = dict(hidden_layer_sizes=(128, 64), max_iter=100, random_state=0)
+    model = AutoencoderTransformer(8, ordered=True, **settings).fit(digits)
+    free = AutoencoderTransformer(8, **settings).fit(digits)
+    scores, unordered = (np.cumsum(m.explained_variance_ratio_) for m in (model, free))
+    pca = np.cumsum(PCA(8).fit(digits).explained_variance_ratio_)
+
+    assert np.all(model.explained_variance_ratio_ > 0)
+    assert np.all(scores > pca + 0.1)
+    assert np.all(scores[:6] > unordered[:6] + 0.1)
+    codes = model.transform(digits)
+    codes[:, 2:] = 0.0
+    cut = np.square(digits - model.inverse_transform(codes)).sum()
+    total = np.square(digits - digits.mean(0)).sum()
+    assert 1 - cut / total == pytest.approx(scores[1], abs=1e-9)
+
+
+# -- schedules, clipping -----------------------------------------------------------------------
+
+
+def test_a_decaying_learning_rate_settles(blobs):
+    """A linear net from a random start comes closer to PCA than at the constant rate."""
+    settings = dict(hidden_layer_sizes=(), init="random", early_stopping=False, random_state=0)
+    settings = dict(settings, batch_size=20, max_iter=100)
+    best = PCA(2).fit(blobs).explained_variance_ratio_.sum()
+    gaps = [
+        best - AutoencoderTransformer(2, learning_rate=rate, **settings).fit(blobs).score(blobs)
+        for rate in (0.05, CosineDecay(0.05))
+    ]
+
+    assert 0 <= gaps[1] < 0.1 * gaps[0]
+
+
+def test_a_warmed_up_beta_ends_where_it_should(digits):
+    """The weight of the divergence rises with the epochs and is judged at its end."""
+    settings = dict(early_stopping=False, max_iter=10, random_state=0)
+    warmed = VAETransformer(4, beta=LinearWarmup(0.5, end=50.0), **settings).fit(digits)
+    heavy = VAETransformer(4, beta=50.0, **settings).fit(digits)
+
+    assert warmed.loss_curve_[0] < heavy.loss_curve_[0]
+    assert warmed.transform(digits).var() < 0.5
+
+
+def test_gradients_are_cut(blobs):
+    """Adam divides by the gradient's size, so a bound is felt where it is near Adam's epsilon."""
+    settings = dict(max_iter=3, **QUICK)
+    free = AutoencoderTransformer(2, **settings).fit(blobs)
+    cut = AutoencoderTransformer(2, max_grad_norm=1e-9, **settings).fit(blobs)
+
+    assert not np.allclose(free.loss_curve_, cut.loss_curve_, rtol=1e-6)
+    with pytest.raises(ValueError, match="'max_grad_norm'"):
+        AutoencoderTransformer(2, max_grad_norm=0).fit(blobs)
+
+
+# -- densities ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("density", [GaussianMixture(3), KernelDensity(bandwidth=0.1)])
+def test_draws_follow_the_latent_density(density):
+    """Rows in three clusters are drawn in three clusters, not between them, by seed."""
+    rng = np.random.default_rng(0)
+    centers = np.array([[0, 0, 0], [10, 0, 5], [0, 10, -5]])
+    X = centers[rng.integers(0, 3, 300)] + 0.1 * rng.normal(size=(300, 3))
+    model = AutoencoderTransformer(2, latent_density=density, max_iter=0).fit(X)
+    gaussian = AutoencoderTransformer(2, max_iter=0).fit(X)
+
+    def distance(rows):
+        return np.sqrt(np.square(rows[:, None] - centers).sum(2)).min(1)
+
+    draws = model.sample(200, random_state=0)
+    assert np.quantile(distance(draws), 0.95) < 1
+    assert np.quantile(distance(gaussian.sample(200, random_state=0)), 0.5) > 1
+    assert np.array_equal(draws, model.sample(200, random_state=0))
+    assert not np.array_equal(draws, model.sample(200, random_state=1))
+
+
+# -- all together ------------------------------------------------------------------------------
+
+
+def test_slots_are_searched_by_name(blobs):
+    """Parameters of the objects in slots are set by a grid search."""
+    slots = dict(penalty=L1(), corruption=MaskingNoise())
+    model = AutoencoderTransformer(2, init="random", max_iter=30, **slots, **QUICK)
+    grid = {"penalty__weight": [0.0, 100.0], "corruption__fraction": [0.0, 0.5]}
+    search = GridSearchCV(model, grid, cv=2).fit(blobs)
+
+    assert search.best_params_["penalty__weight"] == 0.0
+    assert search.best_estimator_.penalty.weight == 0.0
+
+
+VARIANTS = [
+    dict(loss="huber", corruption="swap"),
+    dict(penalty="contractive", corruption=SwapNoise(0.1)),
+    dict(code_activation="logistic", penalty=["kl_sparsity", "l2"], tied_weights=True),
+    dict(code_activation=TopK(1), ordered=True),
+    dict(whiten=True, learning_rate=CosineDecay(), max_grad_norm=1.0),
+    dict(n_components=0.8),
+    dict(loss="absolute_error", latent_density=KernelDensity()),
+]
+
+
+@pytest.mark.filterwarnings("ignore:n_components=0.8:UserWarning")
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_estimator_checks_of_variants(variant):
+    """Every variant is a scikit-learn transformer, without exceptions."""
+    settings = {"n_components": 2, "hidden_layer_sizes": (8,), "max_iter": 3, **variant}
+    check_estimator(AutoencoderTransformer(**settings), on_skip=None)
