@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -14,6 +15,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
+from ._auto import rows_per_batch
 from ._axes import PrincipalAxes
 from ._base import BaseAutoencoder
 from ._basis import CodeMoments, LatentBasis, permuted_basis, rotated_basis, untouched_basis
@@ -22,7 +24,8 @@ from ._description import Description
 from ._device import evaluation_device
 from ._inference import FittedNet
 from ._input import Scaling
-from ._parameters import BOOLEAN, NONE, Constraint, integer, real
+from ._parameters import BOOLEAN, NONE, Constraint, OneOf, integer, real
+from ._pretraining import pretrain_greedily
 from ._sampling import draw_from_density, draw_gaussian, fit_gaussian
 from ._slots import (
     CODE_ACTIVATIONS,
@@ -47,6 +50,7 @@ from .objectives import (
     Term,
 )
 from .objectives._objective import OnRawRows
+from .objectives._schedules import value_at
 
 
 class AutoencoderTransformer(BaseAutoencoder):
@@ -137,6 +141,10 @@ default=None
     penalty : {"l1", "l2", "kl_sparsity", "contractive"}, Term, list of these or None, default=None
         What is added to the loss, objects of `skae.objectives`. "kl_sparsity" needs
         ``code_activation="logistic"``.
+    pretraining : {"greedy"} or None, default=None
+        "greedy" trains the layers one after the other, each as an autoencoder of what the layers
+        before it return, for a tenth of `max_iter` epochs each, and then all together. Needs
+        ``init="random"`` and built-in networks.
     ordered : bool, default=False
         Whether codes are trained in order: each row may use a random number of the first codes
         only (nested dropout), so that any number of first codes is nearly as good as if it had
@@ -223,6 +231,7 @@ default=None
         "n_components": [integer("[1, inf)"), real("(0, 1)"), NONE],
         **SLOT_CONSTRAINTS,
         "tied_weights": [BOOLEAN],
+        "pretraining": [OneOf("greedy"), NONE],
         "ordered": [BOOLEAN],
         "whiten": [BOOLEAN],
     }
@@ -269,6 +278,7 @@ default=None
         corruption: Any = None,
         code_activation: str | CodeActivation = "identity",
         penalty: Any = None,
+        pretraining: str | None = None,
         ordered: bool = False,
         latent_density: Any = "gaussian",
         whiten: bool = False,
@@ -298,6 +308,7 @@ default=None
         self.corruption = corruption
         self.code_activation = code_activation
         self.penalty = penalty
+        self.pretraining = pretraining
         self.ordered = ordered
         self.latent_density = latent_density
         self.whiten = whiten
@@ -338,11 +349,6 @@ default=None
         )
 
     def _tied(self) -> bool:
-        if self.tied_weights and not (self.encoder is None and self.decoder is None):
-            raise ValueError(
-                "tied_weights=True needs the built-in networks, but encoder or decoder is given. "
-                "Tie the weights in your own modules, or leave both at None."
-            )
         return self.tied_weights
 
     def _loss(self) -> Loss:
@@ -364,11 +370,7 @@ default=None
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
         loss: Term = self._loss()
         if self._link():
-            center, scale = (
-                torch.from_numpy(array).to(device=device, dtype=torch.float32)
-                for array in (scaling.center, scaling.scale)
-            )
-            loss = OnRawRows(loss, center, scale)
+            loss = OnRawRows(loss, scaling.center, scaling.scale, device)
         return Objective(loss, *self._penalties())
 
     def _loss_unit(self, scaling: Scaling) -> float:
@@ -388,26 +390,25 @@ default=None
         if loss.raw_target:
             offset = loss.natural(scaling.mean)
         if axes is not None:
-            encode, decode, code = self._linear_start(axes, loss)
+            encode, decode, code = axes.maps(unit_codes=self._activation().gives_unit_codes)
+            if self.tied_weights:
+                decode = encode.T
+            elif loss.raw_target:
+                decode = 0 * decode
             core.start_linear(encode, decode, mean, offset=offset - decode @ code)
         elif loss.raw_target and isinstance(core.decoder, MLP | MirroredMLP):
             core.decoder.offset_outputs(torch.from_numpy(offset))
 
-    def _linear_start(
-        self, axes: PrincipalAxes, loss: Loss
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the maps to start at, and the code that they give the mean of X."""
-        encode, decode = axes.components, axes.components.T
-        code = np.zeros(len(encode))
-        if self._activation().gives_unit_codes:
-            # Standardised codes stay where the logistic function is about 1 / 2 + t / 4.
-            spread = np.sqrt(axes.variances) + (axes.variances == 0)
-            encode, decode, code = encode / spread[:, None], 4 * decode * spread, code + 0.5
-        if self.tied_weights:
-            decode = encode.T
-        elif loss.raw_target:
-            decode = 0 * decode
-        return encode, decode, code
+    def _pretrain(self, core: Any, rows: Rows, generator: Generator) -> None:
+        if self.pretraining == "greedy":
+            pretrain_greedily(
+                core,
+                rows,
+                generator,
+                n_epochs=math.ceil(self.max_iter / 10),
+                batch_size=rows_per_batch(self.batch_size, rows.n_rows),
+                learning_rate=value_at(self.learning_rate, 0.0),
+            )
 
     def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
         device = evaluation_device(self.device)

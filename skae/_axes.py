@@ -42,6 +42,18 @@ class PrincipalAxes:
     variances: np.ndarray
     residual: float
 
+    def maps(self, *, unit_codes: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return linear maps to codes and back, and the code of the mean.
+
+        With `unit_codes` codes go through the logistic function on the way, and are standardised
+        first: there it is about ``1 / 2 + t / 4``.
+        """
+        encode, decode, code = self.components, self.components.T, np.zeros(len(self.components))
+        if not unit_codes:
+            return encode, decode, code
+        spread = np.sqrt(self.variances) + (self.variances == 0)
+        return encode / spread[:, None], 4 * decode * spread, code + 0.5
+
     def reaching(self, fraction: float) -> PrincipalAxes:
         """Return the fewest leading axes with at least `fraction` of all variance, at least one."""
         n_axes, n_features = self.components.shape

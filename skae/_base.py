@@ -127,6 +127,41 @@ default=None
         check_is_fitted(self)
         return self._decode(check_codes(self, X, self.n_components_))
 
+    def interpolate(self, A: Any, B: Any, n_steps: int = 10) -> np.ndarray:
+        """Return rows on the path from rows A to rows B, straight in the codes.
+
+        Parameters
+        ----------
+        A, B : array-like or sparse matrix of shape (n_pairs, n_features)
+            Where paths begin, and where they end.
+        n_steps : int, default=10
+            Number of rows on each path, both ends included: these are the reconstructions of a row
+            of A and of one of B.
+
+        Returns
+        -------
+        X : ndarray of shape (n_pairs, n_steps, n_features_in_)
+            Rows, in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If A and B differ in their number of rows, or `n_steps` is not an int of at least 2.
+        """
+        A, B = self._known_rows(A), self._known_rows(B)
+        if A.shape[0] != B.shape[0]:
+            raise ValueError(
+                f"A has {A.shape[0]} rows and B has {B.shape[0]}: a path goes from a row of A to "
+                "that of B with the same number. Give both as many rows."
+            )
+        if not integer("[2, inf)").allows(n_steps):
+            raise ValueError(f"n_steps must be an int in the range [2, inf). Got {n_steps!r}.")
+        start, end = self._encode(A), self._encode(B)
+        share = np.linspace(0, 1, n_steps, dtype=start.dtype)[:, None]
+        codes = start[:, None] * (1 - share) + end[:, None] * share  # (n_pairs, n_steps, k)
+        rows = self._decode(codes.reshape(-1, codes.shape[2]))
+        return rows.reshape(A.shape[0], n_steps, -1)
+
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
         """Draw rows from the fitted model.
 

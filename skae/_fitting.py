@@ -99,6 +99,9 @@ class Fitting(GuardedState, ABC):
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         """Draw rows, float64 of shape (n_samples, n_features)."""
 
+    def _pretrain(self, core: Any, rows: Rows, generator: Generator) -> None:
+        """Train parts of the core, on the CPU, before the whole is trained."""
+
     def _n_encoded(self) -> int:
         """Return the encoder's number of outputs."""
         return self.n_components_
@@ -211,6 +214,7 @@ class Fitting(GuardedState, ABC):
         core.leave_out(torch.from_numpy(scaling.constant))
         rows = StreamedRows(X, training, scaling, torch.device("cpu"))
         self._start(core, axes if self._starts_at_pca() else None, scaling, rows, generator)
+        self._pretrain(core, rows, generator)
         return self._open(build, core, scaling, generator), scaling.mean
 
     def _check_values(self, scaling: Scaling, summary: ColumnSummary) -> None:

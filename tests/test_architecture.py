@@ -30,7 +30,7 @@ FLOORS = [
     ["_axes", "_basis", "_batches"],
     ["_steps"],
     ["_training", "_inference"],
-    ["_sampling", "_persistence", "_session", "_description"],
+    ["_sampling", "_persistence", "_session", "_description", "_pretraining"],
     ["_fitting"],
     ["_base"],
     ["_autoencoder", "_vae", "_vqvae"],

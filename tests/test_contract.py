@@ -228,6 +228,7 @@ CHANGES = {
     "code_activation": "logistic",
     "penalty": "l1",
     "ordered": True,
+    "pretraining": "greedy",
     "latent_density": KernelDensity(),
     "n_components": 2,
     "hidden_layer_sizes": (5, 3),
@@ -1214,6 +1215,22 @@ def test_refit_forgets_feature_names(model, blobs):
     model.fit(blobs[:, :5])
     assert not hasattr(model, "feature_names_in_")
     assert model.n_features_in_ == 5
+
+
+def test_interpolation(fitted, blobs):
+    """Paths begin and end at the reconstructions and are straight in the codes."""
+    A, B = blobs[:5], blobs[5:10]
+    rows = fitted.interpolate(A, B, n_steps=5)
+    middle = fitted.inverse_transform((fitted.transform(A) + fitted.transform(B)) / 2)
+
+    assert rows.shape == (5, 5, 6)
+    np.testing.assert_allclose(rows[:, 0], fitted.inverse_transform(fitted.transform(A)))
+    np.testing.assert_allclose(rows[:, -1], fitted.inverse_transform(fitted.transform(B)))
+    np.testing.assert_allclose(rows[:, 2], middle)
+    with pytest.raises(ValueError, match="A has 5 rows and B has 4"):
+        fitted.interpolate(A, B[:4])
+    with pytest.raises(ValueError, match="n_steps must be an int"):
+        fitted.interpolate(A, B, n_steps=1)
 
 
 def test_sample_is_seeded(fitted):

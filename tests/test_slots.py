@@ -290,6 +290,34 @@ def test_tied_weights_need_built_in_networks(blobs):
         model.fit(blobs)
 
 
+# -- pretraining -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_pretrained_layers_start_better(digits, tied):
+    """A deep logistic net, slow to start, is better with layers trained one by one before."""
+    settings = dict(
+        hidden_layer_sizes=(128, 64, 32),
+        activation="logistic",
+        init="random",
+        tied_weights=tied,
+        early_stopping=False,
+        random_state=0,
+    )
+    model = AutoencoderTransformer(8, max_iter=10, **settings)
+    plain, pretrained = (
+        clone(model).set_params(pretraining=how).fit(digits) for how in (None, "greedy")
+    )
+
+    assert pretrained.score(digits) > plain.score(digits) + 0.08
+
+
+def test_greedy_pretraining_needs_a_random_start(blobs):
+    """The error says what to set."""
+    with pytest.raises(ValueError, match="pretraining='greedy' needs init='random'"):
+        AutoencoderTransformer(2, pretraining="greedy").fit(blobs)
+
+
 # -- order -------------------------------------------------------------------------------------
 
 

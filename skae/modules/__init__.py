@@ -3,7 +3,7 @@
 from ._autoencoder import Autoencoder, AutoencoderOutput
 from ._building import build_core
 from ._core import Core
-from ._mlp import MLP, MirroredMLP
+from ._mlp import MLP, MirroredLinear, MirroredMLP
 from ._quantizers import EMAQuantizer, perplexity
 from ._vae import VAE, VAEOutput
 from ._vqvae import VQVAE, VQVAEOutput
@@ -16,6 +16,7 @@ __all__ = [
     "AutoencoderOutput",
     "Core",
     "EMAQuantizer",
+    "MirroredLinear",
     "MirroredMLP",
     "VAEOutput",
     "VQVAEOutput",

@@ -54,7 +54,7 @@ def build_core(
     generator : torch.Generator
         Source of the initial weights.
     tied_weights : bool, default=False
-        Whether the decoder uses the encoder's weights, transposed, where that is a perceptron.
+        Whether the decoder uses the encoder's weights, transposed.
 
     Returns
     -------
@@ -64,8 +64,13 @@ def build_core(
     Raises
     ------
     ValueError
-        If one of the user's own parts returns another shape than it must.
+        If one of the user's own parts returns another shape than it must, or is to be tied.
     """
+    if tied_weights and not (encoder is None and decoder is None):
+        raise ValueError(
+            "tied_weights=True needs the built-in networks, but encoder or decoder is given. Tie "
+            "the weights in your own modules, or leave both at None."
+        )
     widths = list(hidden_layer_sizes)
     first = _build_part(
         "encoder", encoder, n_features, n_encoded, widths, activation, skip, generator

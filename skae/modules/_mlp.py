@@ -95,6 +95,11 @@ class MLP(nn.Module):
             return self.linear(x)
         return self.linear(x) + self.layers(x)
 
+    def stages(self) -> list[nn.Module]:
+        """Return the layers with their activations, first to last, sharing their weights."""
+        layers = list(self.layers)
+        return [nn.Sequential(*layers[i : i + 2]) for i in range(0, len(layers), 2)]
+
     @torch.no_grad()
     def start_at(self, weight: Tensor, offset: Tensor) -> None:
         """Start at ``x @ weight.T + offset``; needs the linear path.
@@ -141,6 +146,37 @@ class MLP(nn.Module):
         """Return the first (0) or last (-1) linear layer of each path."""
         layers = [self.linear, self.layers[position] if len(self.layers) else None]
         return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
+class MirroredLinear(nn.Module):
+    """A linear layer run backwards: transposed weights that belong to it, and another bias.
+
+    Parameters
+    ----------
+    layer : torch.nn.Linear
+        The layer.
+    bias : torch.nn.Parameter of shape (layer.in_features,)
+        What is added.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.modules import MirroredLinear
+    >>> layer = torch.nn.Linear(4, 2)
+    >>> bias = torch.nn.Parameter(torch.zeros(4))
+    >>> z = torch.ones(3, 2)
+    >>> torch.equal(MirroredLinear(layer, bias)(z), z @ layer.weight)
+    True
+    """
+
+    def __init__(self, layer: nn.Linear, bias: nn.Parameter) -> None:
+        super().__init__()
+        self._layer = (layer,)  # in a tuple: the weights are that layer's
+        self.bias = bias
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map (batch, layer.out_features) to (batch, layer.in_features)."""
+        return z @ self._layer[0].weight + self.bias
 
 
 class MirroredMLP(nn.Module):
@@ -190,6 +226,15 @@ class MirroredMLP(nn.Module):
         for i in range(len(linears) - 1, 0, -1):
             z = activations[i - 1](z @ linears[i].weight + self.biases[i])
         return z @ linears[0].weight
+
+    def stages(self) -> list[nn.Module]:
+        """Return the layers with their activations, first to last, sharing their weights."""
+        linears, activations = self._linears(), list(self._mlp[0].layers)[1::2]
+        stages: list[nn.Module] = []
+        for i in range(len(linears) - 1, -1, -1):
+            mirrored = MirroredLinear(linears[i], self.biases[i])
+            stages.append(nn.Sequential(mirrored, *activations[i - 1 : i]))
+        return stages
 
     @torch.no_grad()
     def start_at(self, weight: Tensor, offset: Tensor) -> None:

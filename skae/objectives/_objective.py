@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
@@ -57,13 +59,20 @@ class OnRawRows(Term):
     ----------
     term : Term
         The term.
-    center, scale : torch.Tensor of shape (n_features,)
+    center, scale : ndarray of shape (n_features,)
         ``x * scale + center`` are the rows in the user's units.
+    device : torch.device
+        Where the rows are.
     """
 
-    def __init__(self, term: Term, center: Tensor, scale: Tensor) -> None:
+    def __init__(
+        self, term: Term, center: np.ndarray, scale: np.ndarray, device: torch.device
+    ) -> None:
         super().__init__(term.weight)
-        self.term, self.center, self.scale = term, center, scale
+        self.term = term
+        self.center, self.scale = (
+            torch.tensor(array, device=device, dtype=torch.float32) for array in (center, scale)
+        )
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the term per row, shape (batch,)."""

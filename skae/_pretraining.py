@@ -1,0 +1,97 @@
+"""Greedy pretraining: hidden layers trained one after the other before the network as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ._batches import Rows
+from ._steps import AutogradStep
+from .modules import Autoencoder
+from .objectives import Objective, SquaredError
+
+
+class EncodedRows(Rows):
+    """Rows as the layers that are trained already see them.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows.
+    layers : list of torch.nn.Module
+        What they go through.
+    """
+
+    def __init__(self, rows: Rows, layers: list[nn.Module]) -> None:
+        super().__init__(rows.n_rows)
+        self.rows, self.layers = rows, layers
+
+    @torch.no_grad()
+    def take(self, index: Tensor) -> Tensor:
+        """Return the representation of the rows at `index`, shape (len(index), width)."""
+        x = self.rows.take(index)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def pretrain_greedily(
+    core: Any,
+    rows: Rows,
+    generator: Generator,
+    *,
+    n_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+) -> None:
+    """Train each hidden layer as an autoencoder of what the layers before it return [1]_.
+
+    The encoder's layer is paired with the decoder's that undoes it, weights tied or not. Training
+    minimises the squared error.
+
+    Parameters
+    ----------
+    core : Core
+        A network of perceptrons with as many hidden layers on either side, on its device.
+    rows : Rows
+        Training rows.
+    generator : torch.Generator
+        Source of the batches.
+    n_epochs, batch_size : int
+        Epochs per layer, rows per step.
+    learning_rate : float
+        Step size of Adam.
+
+    Raises
+    ------
+    ValueError
+        If the network has parts of the user's own or linear paths.
+
+    References
+    ----------
+    .. [1] Bengio, Lamblin, Popovici and Larochelle, "Greedy Layer-Wise Training of Deep Networks",
+       2007.
+    """
+    if core.has_foreign_parts or core.encoder.linear is not None:
+        raise ValueError(
+            "pretraining='greedy' needs init='random' and built-in networks with hidden layers: it "
+            "takes the place of the PCA start. Set init='random', or leave pretraining at None."
+        )
+    trained: list[nn.Module] = []
+    for encode, decode in _pairs(core):
+        seen = EncodedRows(rows, trained)
+        pair = Autoencoder(encode, decode)
+        step = AutogradStep(pair, Objective(SquaredError()), generator, learning_rate=learning_rate)
+        for _ in range(n_epochs):
+            for x in seen.epoch(batch_size, generator):
+                step(x)
+        trained.append(encode)
+
+
+def _pairs(core: Any) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Yield the encoder's stages, first to last, each with the decoder's that undoes it."""
+    encoder_stages, decoder_stages = core.encoder.stages(), core.decoder.stages()
+    yield from zip(encoder_stages, reversed(decoder_stages), strict=True)
