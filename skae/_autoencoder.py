@@ -138,7 +138,8 @@ default=None
         What the encoder's output goes through. "logistic" gives codes in (0, 1);
         `skae.objectives.TopK` keeps the largest codes of each row. Only with the identity is the
         start PCA itself.
-    penalty : {"l1", "l2", "kl_sparsity", "contractive"}, Term, list of these or None, default=None
+    penalty : {"l1", "l2", "kl_sparsity", "contractive", "acai"}, Term, list of these or None, \
+default=None
         What is added to the loss, objects of `skae.objectives`. "kl_sparsity" needs
         ``code_activation="logistic"``.
     pretraining : {"greedy"} or None, default=None
@@ -365,7 +366,7 @@ default=None
         return resolve(self.code_activation, CODE_ACTIVATIONS)
 
     def _penalties(self) -> list[Term]:
-        return resolve_penalties(self.penalty, self._activation())
+        return resolve_penalties(self.penalty, self._activation(), self._loss())
 
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
         loss: Term = self._loss()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, nn
 
 from ._batches import Rows, make_rows
 from ._device import threads_for
@@ -16,7 +16,7 @@ from ._inference import FittedNet
 from ._input import Scaling
 from ._steps import AutogradStep
 from ._training import HeldOut, History, train
-from .modules import Core
+from .modules import MLP, Core
 from .objectives import Loss, Objective
 
 
@@ -61,12 +61,19 @@ class Session:
         self.generator, self.link = generator, link
         self.blank = deepcopy(core)  # before training: what has run cannot always be copied
         self.core = core.to(device)
+        objective = objective.begin(core.decode, self._make_network, len(scaling.mean), generator)
         self.step = AutogradStep(core, objective, generator, **settings)
 
     def fitted_net(self) -> FittedNet:
         """Return the network as it is now, to be used."""
         blank = deepcopy(self.blank)
         return FittedNet.from_core(self.build, blank, self.core, self.scaling, self.link)
+
+    def _make_network(self, n_in: int, n_out: int) -> nn.Module:
+        """Return a perceptron with the encoder's hidden layers."""
+        keywords = self.build.keywords
+        widths, activation = keywords["hidden_layer_sizes"], keywords["activation"]
+        return MLP(n_in, n_out, widths, activation, generator=self.generator).to(self.device)
 
     def rows(self, X: Any, index: np.ndarray | None = None) -> Rows:
         """Bring rows of X, all or those at `index`, to the device."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from ._parameters import NONE, Constraint, Kind, OneOf, an_instance_of
 from .objectives import (
+    ACAI,
     L1,
     L2,
     AbsoluteError,
@@ -46,6 +47,7 @@ PENALTIES: dict[str, type[Term]] = {
     "l2": L2,
     "kl_sparsity": KLSparsity,
     "contractive": Contractive,
+    "acai": ACAI,
 }
 
 SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
@@ -70,13 +72,14 @@ def resolve(value: Any, named: dict[str, Any]) -> Any:
     return named[value]() if isinstance(value, str) else value
 
 
-def resolve_penalties(value: Any, code_activation: CodeActivation) -> list[Term]:
+def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -> list[Term]:
     """Return the penalties in a slot that takes one, several or none.
 
     Raises
     ------
     ValueError
-        If one is not a penalty, or needs codes in (0, 1) and these are not.
+        If one is not a penalty, needs codes in (0, 1) and these are not, or does not go with the
+        loss.
     """
     listed = value if isinstance(value, list | tuple) else [value]
     penalties = []
@@ -89,6 +92,11 @@ def resolve_penalties(value: Any, code_activation: CodeActivation) -> list[Term]
         if each is not None:
             penalties.append(resolve(each, PENALTIES))
     for penalty in penalties:
+        if penalty.adversarial and loss.raw_target:
+            raise ValueError(
+                f"penalty={penalty!r} needs a loss in the units of X, which loss={loss!r} is not. "
+                "Use loss='squared_error'."
+            )
         if penalty.needs_unit_codes and not code_activation.gives_unit_codes:
             raise ValueError(
                 f"penalty={penalty!r} needs codes in (0, 1), which "

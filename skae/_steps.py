@@ -79,7 +79,8 @@ class AutogradStep:
 
     def _flatten(self) -> None:
         """Lay the weights, matrices first, into one vector and their gradients into another."""
-        parameters = [p for p in self.core.parameters() if p.requires_grad]
+        learned = [*self.core.parameters(), *self.objective.parameters()]
+        parameters = [p for p in learned if p.requires_grad]
         parameters.sort(key=lambda p: p.ndim < 2)
         device = next((p.device for p in parameters), torch.device("cpu"))
         dtype = next((p.dtype for p in parameters), torch.float32)

@@ -68,7 +68,8 @@ class HeldOut:
         generator: Generator,
         corrupt: Corrupt | None = None,
     ) -> None:
-        self.core, self.objective, self.rows, self.corrupt = core, objective, rows, corrupt
+        self.core, self.objective = core, objective.judged()
+        self.rows, self.corrupt = rows, corrupt
         self.noise = core.draw_noise(rows.n_rows, generator)
         self.seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
 
@@ -77,7 +78,6 @@ class HeldOut:
         losses, start = [], 0
         differentiates = self.objective.needs_input_gradient
         same_draws = Generator("cpu").manual_seed(self.seed)
-        progress, self.objective.progress = self.objective.progress, 1.0
         self.core.eval()
         with torch.set_grad_enabled(differentiates):
             for x in self.rows.in_order(_EVALUATION_ROWS):
@@ -91,7 +91,6 @@ class HeldOut:
                 losses.append(self.objective(x, out).detach().double())
                 start += len(x)
         self.core.train()
-        self.objective.progress = progress
         return torch.cat(losses).cpu()
 
 

@@ -429,3 +429,19 @@ def test_estimator_checks_of_variants(variant):
     """Every variant is a scikit-learn transformer, without exceptions."""
     settings = {"n_components": 2, "hidden_layer_sizes": (8,), "max_iter": 3, **variant}
     check_estimator(AutoencoderTransformer(**settings), on_skip=None)
+
+
+def test_a_critic_takes_part_and_is_not_kept():
+    """It changes training and leaves no weights behind; it needs rows and outputs in one unit."""
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(0, 2 * np.pi, 1000)
+    X = np.column_stack([np.cos(angles), np.sin(angles)]) @ rng.normal(size=(2, 6))
+    settings = dict(init="random", max_iter=5, **QUICK)
+    plain = AutoencoderTransformer(2, **settings).fit(X)
+    model = AutoencoderTransformer(2, penalty="acai", **settings).fit(X)
+
+    assert sorted(model._net.arrays) == sorted(plain._net.arrays)
+    assert not np.allclose(model.loss_curve_, plain.loss_curve_)
+    assert len(model.loss_curve_) == 5
+    with pytest.raises(ValueError, match="needs a loss in the units of X"):
+        AutoencoderTransformer(2, penalty="acai", loss="bernoulli").fit(np.clip(X, 0, 1))

@@ -1,5 +1,6 @@
 """Objectives: the terms of what training minimises, one value per row, and what they act on."""
 
+from ._adversarial import ACAI
 from ._code_activations import CodeActivation, Identity, Logistic, TopK
 from ._corruptions import Corruption, GaussianNoise, MaskingNoise, SaltAndPepperNoise, SwapNoise
 from ._divergences import KLDivergence
@@ -18,6 +19,7 @@ from ._penalties import L1, L2, Contractive, KLSparsity
 from ._schedules import CosineDecay, ExponentialDecay, LinearWarmup, Schedule
 
 __all__ = [
+    "ACAI",
     "L1",
     "L2",
     "AbsoluteError",

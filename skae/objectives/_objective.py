@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
 from ._schedules import Schedule, value_at
 
@@ -30,13 +31,48 @@ class Term(ABC, BaseEstimator):
         Whether the term differentiates with respect to ``out.x_in``.
     needs_unit_codes : bool
         Whether the term is defined for codes in (0, 1) only.
+    adversarial : bool
+        Whether the term plays against the network, so that its values say nothing from one epoch
+        to the next. It compares ``out.x_hat`` with rows in net units.
     """
 
     needs_input_gradient: ClassVar[bool] = False
     needs_unit_codes: ClassVar[bool] = False
+    adversarial: ClassVar[bool] = False
 
     def __init__(self, weight: float | Schedule = 1.0) -> None:
         self.weight = weight
+
+    def begin(
+        self,
+        decode: Callable[[Tensor], Tensor],
+        make_network: Callable[[int, int], nn.Module],
+        n_features: int,
+        generator: Generator,
+    ) -> Term:
+        """Return the term as it is used in one fit; by default the term itself.
+
+        Parameters
+        ----------
+        decode : callable
+            From codes to rows in net units.
+        make_network : callable
+            ``(n_in, n_out) -> torch.nn.Module``, for a network of the term's own.
+        n_features : int
+            Number of features.
+        generator : torch.Generator
+            Source of what the term draws, on the CPU.
+
+        Returns
+        -------
+        Term
+            What is called in training.
+        """
+        return self
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return weights of the term's own, which are trained with the network's."""
+        return []
 
     @abstractmethod
     def __call__(self, x: Tensor, out: Any) -> Tensor:
@@ -106,6 +142,29 @@ class Objective:
     def __init__(self, *terms: Term) -> None:
         self.terms = terms
         self.progress = 1.0
+
+    def begin(self, *arguments: Any) -> Objective:
+        """Return the objective of one fit.
+
+        Parameters
+        ----------
+        *arguments : object
+            What `Term.begin` is given.
+
+        Returns
+        -------
+        Objective
+            Of the terms that these return.
+        """
+        return Objective(*(term.begin(*arguments) for term in self.terms))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the terms' own weights."""
+        return [weight for term in self.terms for weight in term.parameters()]
+
+    def judged(self) -> Objective:
+        """Return the objective, at the end of training, by which epochs are compared."""
+        return Objective(*(term for term in self.terms if not term.adversarial))
 
     @property
     def needs_input_gradient(self) -> bool:
