@@ -118,7 +118,7 @@ class EMAQuantizer(nn.Module):
     ) -> None:
         """Start the codebooks at k-means of encodings `z`, (n_rows, n_components).
 
-        Codes are spread out first (k-means++ [2]_, section 2.2). Lloyd's iteration is then the
+        Codes are spread out first by k-means++ (see the class). Lloyd's iteration is then the
         moving average without memory; codes that lose all their vectors are restarted on the way.
         The averages are left as for batches of `batch_size` rows.
         """
