@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -11,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from scipy.linalg import pinvh
-from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
@@ -20,13 +18,13 @@ from ._axes import PrincipalAxes
 from ._base import BaseAutoencoder
 from ._basis import CodeMoments, LatentBasis, permuted_basis, rotated_basis, untouched_basis
 from ._batches import Rows
-from ._description import Description
+from ._description import Description, gain
 from ._device import evaluation_device
 from ._inference import FittedNet
 from ._input import Scaling
 from ._parameters import BOOLEAN, NONE, Constraint, OneOf, integer, real
 from ._pretraining import pretrain_greedily
-from ._sampling import draw_from_density, draw_gaussian, fit_gaussian
+from ._sampling import draw_from_density, draw_gaussian, fit_gaussian, seeded
 from ._slots import (
     CODE_ACTIVATIONS,
     CORRUPTIONS,
@@ -50,7 +48,6 @@ from .objectives import (
     Term,
 )
 from .objectives._objective import OnRawRows
-from .objectives._schedules import value_at
 
 
 class AutoencoderTransformer(BaseAutoencoder):
@@ -110,7 +107,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         Epochs without an improvement of the held-out loss after which training stops.
     tol : float, default=1e-4
         Smallest improvement of the held-out loss that counts, as a fraction of the total
-        variance: the unit of `score`.
+        variance, the unit of `score`; with losses other than "squared_error" and "huber", per
+        feature in the unit of the loss.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, with its scaling and network.
     device : str, default="auto"
@@ -126,8 +124,8 @@ class AutoencoderTransformer(BaseAutoencoder):
 default="squared_error"
         What the reconstruction is trained for, an object of `skae.objectives`. "bernoulli" is for
         X in [0, 1] and reconstructs probabilities, "poisson" for counts and reconstructs rates;
-        with them `scale` acts on the encoder's input only, and the start is the mean of X instead
-        of PCA. `score` is of squared errors whatever the loss.
+        with them `scale` acts on the encoder's input only, and the start is the mean of X (near it
+        with tied weights) instead of PCA. `score` is of squared errors whatever the loss.
     corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption, callable or None, \
 default=None
         What is done to rows before they are encoded in training, while the target stays clean: a
@@ -157,7 +155,7 @@ default=None
         fitted to them (after `partial_fit`, to those of the last call).
     whiten : bool, default=False
         Whether codes are divided by their standard deviations on the training rows; codes that do
-        not vary stay zero.
+        not vary stay zero. With `partial_fit` alone, only from a PCA start.
 
     Attributes
     ----------
@@ -166,21 +164,24 @@ default=None
         the mean code. The principal axes for a linear net.
     explained_variance_ : ndarray of shape (n_components_,)
         Variance of each code over the training rows before whitening, divided by
-        ``n_samples - 1``, in squared units of X and descending order.
+        ``n_samples - 1``, in squared units of X. In descending order, unless codes are only sorted
+        (sparse, logistic and top-k ones, by what they explain) or left alone (``ordered=True``).
     explained_variance_ratio_ : ndarray of shape (n_components_,)
         Score of the training rows when only the first code is let through and the others are left
         at their means, and then the gain as each next one is let through. Sums to their score. For
         a nonlinear net a gain can be larger than the one before it, or negative. Of large data
         (more than 2**17 codes) the gains are estimates, from part of the rows.
     singular_values_ : ndarray of shape (n_components_,)
-        Root of the sum of squares of each code over the training rows, before whitening.
+        Root of the sum of squares of each code about its mean, before whitening.
     noise_variance_ : float
         What the training rows' reconstructions leave unexplained, per direction left out: squared
         error divided by ``(n_samples - 1) * (min(n_samples, n_features) - n_components_)``.
     gain_over_pca_ : float
-        Score of the held-out rows minus what it was at the PCA start, 0.0 where that was kept. It
-        belongs to an epoch that was selected for it, and is therefore optimistic. Not set with
-        ``init="random"``, own networks or ``early_stopping=False``.
+        Score of the held-out rows, with all codes trained, minus what it was at the PCA start; 0.0
+        where that was kept. It belongs to an epoch that was selected for it, and is therefore
+        optimistic. It is not negative, unless a loss other than the squared error, a penalty,
+        ``scale="standard"`` or a corruption made the choice. Set where the start was PCA and rows
+        were held out from a first fit.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -190,7 +191,8 @@ default=None
     n_iter_ : int
         Number of epochs run.
     loss_curve_ : list of float
-        Mean squared error per row, summed over features, in the network's units, per epoch.
+        Mean of what is minimised, per row and epoch: the loss, summed over features (squared errors
+        in the network's units, or nats), and penalties.
     validation_loss_curve_ : list of float
         The same on the held-out rows.
     best_loss_ : float
@@ -387,57 +389,51 @@ default=None
         generator: Generator,
     ) -> None:
         loss, mean = self._loss(), scaling.to_net(scaling.mean)
-        offset = mean
-        if loss.raw_target:
-            offset = loss.natural(scaling.mean)
+        offset = loss.natural(scaling.mean) if loss.raw_target else mean
         if axes is not None:
-            encode, decode, code = axes.maps(unit_codes=self._activation().gives_unit_codes)
-            if self.tied_weights:
-                decode = encode.T
-            elif loss.raw_target:
-                decode = 0 * decode
+            unit_codes = self._activation().gives_unit_codes
+            encode, decode, code = axes.maps(unit_codes, self.tied_weights, loss.raw_target)
             core.start_linear(encode, decode, mean, offset=offset - decode @ code)
         elif loss.raw_target and isinstance(core.decoder, MLP | MirroredMLP):
             core.decoder.offset_outputs(torch.from_numpy(offset))
 
     def _pretrain(self, core: Any, rows: Rows, generator: Generator) -> None:
         if self.pretraining == "greedy":
-            pretrain_greedily(
-                core,
-                rows,
-                generator,
-                n_epochs=math.ceil(self.max_iter / 10),
-                batch_size=rows_per_batch(self.batch_size, rows.n_rows),
-                learning_rate=value_at(self.learning_rate, 0.0),
-            )
+            batch_size = rows_per_batch(self.batch_size, rows.n_rows)
+            pretrain_greedily(core, rows, generator, self.max_iter, batch_size, self.learning_rate)
 
     def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
         device = evaluation_device(self.device)
+        self.__dict__.pop("gain_over_pca_", None)
+        compared = held_out is not None or self.n_iter_ == 0
+        if start is not None and compared and isinstance(self._activation(), Identity):
+            self.gain_over_pca_ = gain(start, self._net, held_out, self.mean_, device)
         description = Description(self._net, X, self.mean_, self._basis_of, device)
-        fraction = self._wanted_score()
-        if fraction is not None:
+        if (fraction := self._wanted_score()) is not None:
             description.truncate(fraction, X if held_out is None else held_out)
         self.__dict__.update(description.attributes())
         if self.whiten:
             description.whiten(np.sqrt(self.explained_variance_))
-        self.__dict__.pop("gain_over_pca_", None)
-        if start is not None and (held_out is not None or self.n_iter_ == 0):
-            self.gain_over_pca_ = description.gain(start, held_out)
 
     def _basis_of(self, moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
         """Return the basis that fits the meaning of the codes, and their variances."""
+        activation = self._activation()
+        unit = 1.0 if activation.gives_unit_codes else self._net.scaling.unit
         if self.ordered:
-            return untouched_basis(moments)
+            return untouched_basis(moments, unit)
         sparse = any(isinstance(penalty, L1 | KLSparsity) for penalty in self._penalties())
-        if sparse or not isinstance(self._activation(), Identity):
-            return permuted_basis(moments)
+        if sparse or not isinstance(activation, Identity):
+            return permuted_basis(moments, unit)
         return rotated_basis(moments)
+
+    def _pca_is_a_fit(self) -> bool:
+        return super()._pca_is_a_fit() and not self._loss().raw_target
 
     def _publish(self, X: Any, n_before: int) -> None:
         codes = self._encode(X)
         self.__dict__.pop("latent_density_", None)
         if not isinstance(self.latent_density, str):
-            self.latent_density_ = clone(self.latent_density).fit(codes)
+            self.latent_density_ = seeded(self.latent_density, self.random_state).fit(codes)
         before = (n_before, self._code_mean, self._code_covariance) if n_before else None
         self._code_mean, self._code_covariance = fit_gaussian(codes, before)
 

@@ -42,24 +42,30 @@ class PrincipalAxes:
     variances: np.ndarray
     residual: float
 
-    def maps(self, *, unit_codes: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def maps(
+        self, unit_codes: bool, tied: bool, silent: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return linear maps to codes and back, and the code of the mean.
 
         With `unit_codes` codes go through the logistic function on the way, and are standardised
-        first: there it is about ``1 / 2 + t / 4``.
+        first: there it is about ``1 / 2 + t / 4``. With `tied` the way back is the transpose; else
+        with `silent` it is zero.
         """
         encode, decode, code = self.components, self.components.T, np.zeros(len(self.components))
-        if not unit_codes:
-            return encode, decode, code
-        spread = np.sqrt(self.variances) + (self.variances == 0)
-        return encode / spread[:, None], 4 * decode * spread, code + 0.5
+        if unit_codes:
+            spread = np.sqrt(self.variances) + (self.variances == 0)
+            encode, decode, code = encode / spread[:, None], 4 * decode * spread, code + 0.5
+        if tied:
+            return encode, encode.T, code
+        return encode, 0 * decode if silent else decode, code
 
     def reaching(self, fraction: float) -> PrincipalAxes:
-        """Return the fewest leading axes with at least `fraction` of all variance, at least one."""
+        """Return the fewest leading axes with more than `fraction` of all variance, as PCA does."""
         n_axes, n_features = self.components.shape
         left = self.residual * (n_features - n_axes)
         explained = np.cumsum(self.variances)
-        k = int(np.searchsorted(explained, fraction * (explained[-1] + left))) + 1
+        wanted = fraction * (explained[-1] + left)
+        k = int(np.searchsorted(explained, wanted, side="right")) + 1
         k = min(k, n_axes)
         beyond = left + self.variances[k:].sum()
         residual = beyond / (n_features - k) if k < n_features else 0.0

@@ -15,8 +15,9 @@ from ._input import dense, sum_of_squares
 
 Map = Callable[[np.ndarray], np.ndarray]
 
-# Rows decoded at once while codes are described.
+# Rows decoded at once while codes are described, and the most values that these may have.
 _ROWS_AT_ONCE = 1024
+_PIECE_VALUES = 2**22
 # What the codes explain one by one is estimated from so many rows that about this many are decoded.
 _MOST_DECODED = 2**17
 # A direction of the codes that hardly moves the reconstruction linearly keeps this share of the
@@ -101,7 +102,7 @@ def code_moments(X: Any, encode: Map, decode: Map) -> CodeMoments:
     cross = np.zeros((X.shape[1], len(mean)))
     with threads_for(_ROWS_AT_ONCE * len(mean) ** 2):
         covariance = _product(centred, centred) / len(codes)
-    for rows in _pieces(len(codes)):
+    for rows in _pieces(X):
         decoded = decode(codes[rows]).astype(np.float64)
         with threads_for(_ROWS_AT_ONCE * cross.shape[1]):
             cross += _product(decoded, centred[rows])
@@ -112,28 +113,40 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (torch.from_numpy(left).T @ torch.from_numpy(right)).numpy()
 
 
-def _pieces(n_rows: int) -> Iterator[slice]:
-    return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, n_rows, _ROWS_AT_ONCE))
+def _pieces(X: Any) -> Iterator[slice]:
+    """Yield slices of rows that are not too much when dense."""
+    n_rows, n_features = X.shape
+    at_once = min(_ROWS_AT_ONCE, max(1, _PIECE_VALUES // n_features))
+    return (slice(start, start + at_once) for start in range(0, n_rows, at_once))
 
 
-def untouched_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
-    """Return the basis that leaves codes as they are, at rest at zero, and their variances."""
+def step_through(n_decoded: int) -> int:
+    """Return the step in which to go through rows, so that not too many are decoded."""
+    return -(-n_decoded // _MOST_DECODED)
+
+
+def untouched_basis(moments: CodeMoments, unit: float) -> tuple[LatentBasis, np.ndarray]:
+    """Return the basis that gives codes a unit, at rest at zero, and their variances."""
     n_raw = len(moments.mean)
     identity, zeros = np.eye(n_raw), np.zeros(n_raw)
-    return LatentBasis(zeros, identity, identity, zeros), np.diag(moments.covariance).copy()
+    basis = LatentBasis(zeros, unit * identity, identity / unit, zeros)
+    return basis, unit**2 * np.diag(moments.covariance)
 
 
-def permuted_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
-    """Return the basis that only sorts codes, at rest at their means, and their variances.
+def permuted_basis(moments: CodeMoments, unit: float) -> tuple[LatentBasis, np.ndarray]:
+    """Return the basis that sorts codes and gives them a unit, at rest at their means.
 
     The order is that of what each code, by itself and linearly, explains of the reconstructions.
+    The codes' variances are returned too.
     """
     n_raw, variances = len(moments.mean), np.diag(moments.covariance)
     shared = np.square(moments.cross).sum(0)
     explained = np.divide(shared, variances, out=np.zeros(n_raw), where=variances > 0)
     order = np.argsort(-explained, kind="stable")
     chosen = np.eye(n_raw)[order]
-    return LatentBasis(np.zeros(n_raw), chosen, chosen.T, moments.mean[order]), variances[order]
+    rest = unit * moments.mean[order]
+    basis = LatentBasis(np.zeros(n_raw), unit * chosen, chosen.T / unit, rest)
+    return basis, unit**2 * variances[order]
 
 
 def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
@@ -186,7 +199,7 @@ def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map, rest: np.ndarray
     The others are held at `rest`. The result has shape (k,).
     """
     errors = np.zeros(codes.shape[1])
-    for rows in _pieces(len(codes)):
+    for rows in _pieces(X):
         x, kept = dense(X[rows]), np.zeros_like(codes[rows]) + rest.astype(codes.dtype)
         for j in range(len(errors)):
             kept[:, j] = codes[rows, j]
@@ -233,7 +246,7 @@ def explained_ratios(
     total = sum_of_squares(X, mean)
     if total == 0:
         return np.zeros(codes.shape[1])
-    every = -(-codes.size // _MOST_DECODED)
+    every = step_through(codes.size)
     some, some_codes = X[::every], codes[::every]
     errors = errors_of_the_first(some, some_codes, decode, rest)
     if every > 1:
@@ -250,7 +263,7 @@ def _errors_of_the_linear_part(
 ) -> np.ndarray:
     """Return `errors_of_the_first` for the decoder ``center + codes @ loadings``."""
     total, gains = 0.0, np.zeros(codes.shape[1])
-    for rows in _pieces(len(codes)):
+    for rows in _pieces(X):
         centred, y = dense(X[rows]) - center, codes[rows]
         with threads_for(_ROWS_AT_ONCE * loadings.size):
             along = (torch.from_numpy(centred) @ torch.from_numpy(loadings.T)).numpy()

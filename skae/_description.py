@@ -15,9 +15,21 @@ from ._basis import (
     code_moments,
     errors_of_the_first,
     explained_ratios,
+    step_through,
 )
 from ._inference import FittedNet
 from ._input import sum_of_squares
+
+
+def gain(
+    start: FittedNet, net: FittedNet, rows: Any, mean: np.ndarray, device: torch.device
+) -> float:
+    """Return the score that `net` gives rows minus what `start` did; 0 if there are none."""
+    total = 0.0 if rows is None else sum_of_squares(rows, mean)
+    if total == 0:
+        return 0.0
+    before, now = (each.squared_errors(rows, device).sum() for each in (start, net))
+    return float(before - now) / total
 
 
 class Description:
@@ -60,6 +72,7 @@ class Description:
 
     def truncate(self, fraction: float, rows: Any) -> None:
         """Keep the fewest codes with which `rows` score `fraction`, or all with a warning."""
+        rows = rows[:: step_through(rows.shape[0] * len(self.basis.rest))]
         errors = errors_of_the_first(rows, self._encode(rows), self._decode, self.basis.rest)
         total = sum_of_squares(rows, self.mean)
         scores = 1 - errors / total if total else np.ones_like(errors)
@@ -93,14 +106,6 @@ class Description:
             "singular_values_": np.sqrt(variance * n_free),
             "noise_variance_": unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0,
         }
-
-    def gain(self, start: FittedNet, rows: Any) -> float:
-        """Return the score of `rows` minus what `start` gave them; 0 if there are none."""
-        total = 0.0 if rows is None else sum_of_squares(rows, self.mean)
-        if total == 0:
-            return 0.0
-        before, now = (net.squared_errors(rows, self.device).sum() for net in (start, self.net))
-        return float(before - now) / total
 
     def whiten(self, deviations: np.ndarray) -> None:
         """Divide the codes by their deviations."""

@@ -137,9 +137,10 @@ class Fitting(GuardedState, ABC):
             self._check_values(session.scaling, summarize(held_out))
         elif n_held_out:
             held_out = X[np.sort(order[:n_held_out])]
-        elif self.early_stopping == "auto" and self._starts_at_pca():
+        elif self.early_stopping == "auto" and self._pca_is_a_fit():
             max_epochs = 0  # too few rows to tell whether an epoch is better than the start
-        start = session.fitted_net() if self._starts_at_pca() else None
+        fresh = not self.__sklearn_is_fitted__()
+        start = session.fitted_net() if fresh and self._pca_is_a_fit() else None
         judge = None if held_out is None else session.rows(held_out)
         history = self._train(session, session.rows(X, training), judge, max_epochs)
         self.n_samples_ = X.shape[0]
@@ -167,11 +168,13 @@ class Fitting(GuardedState, ABC):
             self.mean_, self.n_samples_, self.n_iter_ = mean, 0, 0
             self.loss_curve_, self.validation_loss_curve_ = [], []
             self._net = session.fitted_net()
-            if self._starts_at_pca():
+            if self._pca_is_a_fit():
                 self._describe(X, None, None)
         elif self._optimizer is not None:
             session.step.import_optimizer(self._optimizer)
-        history = self._train(session, session.rows(X, every), None, max_epochs=1)
+        history = self._train(
+            session, session.rows(X, every), None, max_epochs=1, epochs_before=self.n_iter_
+        )
         n_before = self.n_samples_
         self.n_samples_ = n_before + X.shape[0]
         self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
@@ -185,6 +188,10 @@ class Fitting(GuardedState, ABC):
         check_parameters(self, self._constraints)
         resolve_device(self.device)
         return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
+
+    def _pca_is_a_fit(self) -> bool:
+        """Whether the start already is a model of the rows."""
+        return self._starts_at_pca()
 
     def _starts_at_pca(self) -> bool:
         return self.init == "pca" and self.encoder is None and self.decoder is None
@@ -232,7 +239,7 @@ class Fitting(GuardedState, ABC):
         if fraction is None and not self._starts_at_pca():
             return None
         axes = principal_axes(CentredRows(X, scaling), width, scaling.constant)
-        if fraction is not None:
+        if fraction is not None and np.all(scaling.scale == scaling.scale[0]):
             axes = axes.reaching(fraction)
             self.n_components_ = len(axes.variances)
         return axes
@@ -277,12 +284,18 @@ class Fitting(GuardedState, ABC):
         )
 
     def _train(
-        self, session: Session, rows: Rows, held_out: Rows | None, max_epochs: int
+        self,
+        session: Session,
+        rows: Rows,
+        held_out: Rows | None,
+        max_epochs: int,
+        epochs_before: int = 0,
     ) -> History:
         return session.train(
             rows,
             held_out,
             max_epochs=max_epochs,
+            progress=lambda epoch: min((epochs_before + epoch) / max(self.max_iter, 1), 1.0),
             batch_size=rows_per_batch(self.batch_size, rows.n_rows),
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol * self._loss_unit(session.scaling),

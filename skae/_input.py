@@ -187,6 +187,11 @@ class Scaling:
         return float(np.log(self.scale).sum())
 
     @property
+    def unit(self) -> float:
+        """What rows were divided by, if by one number, and else 1: the unit of codes."""
+        return float(self.scale[0]) if np.all(self.scale == self.scale[0]) else 1.0
+
+    @property
     def second_moment(self) -> float:
         """Mean square of an entry of the rows in net units."""
         squares = self.variance + np.square(self.mean - self.center)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Generator, Tensor, nn
 from ._batches import Rows
 from ._steps import AutogradStep
 from .modules import Autoencoder
-from .objectives import Objective, SquaredError
+from .objectives import Objective, Schedule, SquaredError
+from .objectives._schedules import value_at
 
 
 class EncodedRows(Rows):
@@ -42,10 +44,9 @@ def pretrain_greedily(
     core: Any,
     rows: Rows,
     generator: Generator,
-    *,
-    n_epochs: int,
+    max_iter: int,
     batch_size: int,
-    learning_rate: float,
+    learning_rate: float | Schedule,
 ) -> None:
     """Train each hidden layer as an autoencoder of what the layers before it return [1]_.
 
@@ -60,10 +61,10 @@ def pretrain_greedily(
         Training rows.
     generator : torch.Generator
         Source of the batches.
-    n_epochs, batch_size : int
-        Epochs per layer, rows per step.
-    learning_rate : float
-        Step size of Adam.
+    max_iter, batch_size : int
+        Ten times the epochs per layer, and rows per step.
+    learning_rate : float or Schedule
+        Step size of Adam; of a schedule, the largest at its start, middle and end.
 
     Raises
     ------
@@ -81,11 +82,12 @@ def pretrain_greedily(
             "takes the place of the PCA start. Set init='random', or leave pretraining at None."
         )
     trained: list[nn.Module] = []
+    rate = max(value_at(learning_rate, progress) for progress in (0.0, 0.5, 1.0))
     for encode, decode in _pairs(core):
         seen = EncodedRows(rows, trained)
         pair = Autoencoder(encode, decode)
-        step = AutogradStep(pair, Objective(SquaredError()), generator, learning_rate=learning_rate)
-        for _ in range(n_epochs):
+        step = AutogradStep(pair, Objective(SquaredError()), generator, learning_rate=rate)
+        for _ in range(math.ceil(max_iter / 10)):
             for x in seen.epoch(batch_size, generator):
                 step(x)
         trained.append(encode)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
+from sklearn.utils import check_random_state
 from torch import Generator, Tensor
 
 from ._device import threads_for
@@ -52,6 +54,15 @@ def draw_gaussian(
         # The symmetric root: unlike others it does not turn when rounding turns eigenvectors.
         root = (vectors * values.clamp(min=0.0).sqrt()) @ vectors.T
         return mean + (normal((n_samples, len(mean)), generator) @ root).numpy()
+
+
+def seeded(density: Any, random_state: Any) -> Any:
+    """Return a clone of a scikit-learn estimator, seeded if it is not and can be."""
+    density = clone(density)
+    if density.get_params().get("random_state", 0) is None:
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        density.set_params(random_state=int(seed))
+    return density
 
 
 def draw_from_density(n_samples: int, density: Any, generator: Generator) -> np.ndarray:

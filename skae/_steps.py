@@ -101,7 +101,7 @@ class AutogradStep:
 
     def __call__(self, x: Tensor) -> None:
         """Take one step on a global batch, shape (batch, n_features)."""
-        x_in = x if self.corrupt is None else self.corrupt(x, self.generator)
+        x_in = x if self.corrupt is None else self.corrupt(x.clone(), self.generator)
         noise = self.core.draw_noise(len(x), self.generator)
         if noise is not None:
             noise = noise.to(device=x.device, dtype=x.dtype)
@@ -178,8 +178,10 @@ class AutogradStep:
         return [*optimizer, self.generator.get_state().numpy().copy()]
 
     def import_optimizer(self, arrays: list[np.ndarray]) -> None:
-        """Continue from what `export_optimizer` returned."""
+        """Continue from what `export_optimizer` returned, if it was about as many weights."""
         *optimizer, generator_state = arrays
+        if optimizer[0].shape != self.first_moment.shape:
+            return
         for tensor, saved in zip(self._optimizer(), optimizer, strict=True):
             tensor.copy_(torch.tensor(saved, device="cpu"))
         self.generator.set_state(torch.tensor(generator_state, device="cpu"))

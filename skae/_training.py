@@ -81,7 +81,7 @@ class HeldOut:
         self.core.eval()
         with torch.set_grad_enabled(differentiates):
             for x in self.rows.in_order(_EVALUATION_ROWS):
-                x_in = x if self.corrupt is None else self.corrupt(x, same_draws)
+                x_in = x if self.corrupt is None else self.corrupt(x.clone(), same_draws)
                 x_in = x_in.detach().requires_grad_(differentiates)
                 noise = None
                 if self.noise is not None:
@@ -130,6 +130,7 @@ def train(
     held_out: HeldOut | None,
     *,
     max_epochs: int,
+    progress: Callable[[int], float],
     batch_size: int,
     n_iter_no_change: int,
     tol: float,
@@ -149,6 +150,8 @@ def train(
         Rows that decide which epoch is kept; None keeps the last one.
     max_epochs, batch_size, n_iter_no_change : int
         Most epochs, rows per step, epochs without improvement before training stops.
+    progress : callable
+        From the number of epochs run to the progress that schedules go by, in [0, 1].
     tol : float
         Smallest improvement on the best held-out loss so far that counts as one.
     start_counts : bool
@@ -178,7 +181,7 @@ def train(
     best = None if held_out is None else _Best(step, held_out, start_counts=start_counts)
     last_good, retries = step.snapshot(), 0
     while history.n_epochs < max_epochs and not (best and best.waited >= n_iter_no_change):
-        step.objective.progress = history.n_epochs / max_epochs
+        step.objective.progress = progress(history.n_epochs)
         for x in rows.epoch(batch_size, step.generator):
             step(x)
         after_epoch()

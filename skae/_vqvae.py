@@ -296,7 +296,7 @@ class VQVAETransformer(BaseAutoencoder):
         quantizer.restart_dead(z, self.dead_code_threshold, session.generator)
 
     def _publish(self, X: Any, n_before: int) -> None:
-        unit = self._code_unit()
+        unit = self._net.scaling.unit
         identity, zeros = np.eye(self.n_components_), np.zeros(self.n_components_)
         self._net.basis = LatentBasis(zeros, unit * identity, identity / unit, zeros)
         self.codebook_ = self._net.arrays["quantizer.codebook"].astype(np.float64) * unit
@@ -307,11 +307,6 @@ class VQVAETransformer(BaseAutoencoder):
             counts = counts + n_before * self.codebook_usage_
         self.codebook_usage_ = counts / (n_before + len(codes))
         self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
-
-    def _code_unit(self) -> float:
-        """Return what codes are multiplied by: one number where rows were divided by one."""
-        scale = self._net.scaling.scale
-        return float(scale[0]) if np.all(scale == scale[0]) else 1.0
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         codes = draw_codes(n_samples, self.codebook_usage_, generator)

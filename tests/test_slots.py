@@ -240,8 +240,7 @@ def test_top_k_codes_have_exactly_k_entries(digits, max_iter):
     if max_iter == 0:
         projected = np.abs(PCA(12, svd_solver="full").fit_transform(digits))
         threshold = np.sort(projected, axis=1)[:, -4:].sum(1)
-        unit = model._net.scaling.scale[0]
-        np.testing.assert_allclose(np.abs(codes).sum(1) * unit, threshold, rtol=1e-4)
+        np.testing.assert_allclose(np.abs(codes).sum(1), threshold, rtol=1e-4)
 
 
 def test_sparse_codes_are_sorted_and_nothing_else(digits):
@@ -251,7 +250,8 @@ def test_sparse_codes_are_sorted_and_nothing_else(digits):
 
     order = model._net.basis.forward.argmax(1)
     assert sorted(order) == list(range(8))
-    np.testing.assert_allclose(codes, raw[:, order], atol=1e-9)
+    unit = model._net.scaling.scale[0]
+    np.testing.assert_allclose(codes, raw[:, order] * unit, atol=1e-9)
     assert model.explained_variance_ratio_.sum() == pytest.approx(model.score(digits), abs=1e-9)
 
 
@@ -316,6 +316,85 @@ def test_greedy_pretraining_needs_a_random_start(blobs):
     """The error says what to set."""
     with pytest.raises(ValueError, match="pretraining='greedy' needs init='random'"):
         AutoencoderTransformer(2, pretraining="greedy").fit(blobs)
+
+
+# -- what the reviews of PCA's attributes found -----------------------------------------------
+
+
+@pytest.mark.parametrize("variant", [dict(ordered=True), dict(penalty=L1(0.0))], ids=str)
+def test_codes_that_are_not_rotated_are_in_the_units_of_the_rows_too(variant):
+    """At the start attributes are PCA's, whatever the units of X are."""
+    X = np.random.default_rng(0).normal(size=(200, 5)) * [500, 100, 20, 5, 1]
+    start, pca = AutoencoderTransformer(3, max_iter=0, **variant).fit(X), PCA(3).fit(X)
+
+    for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
+        np.testing.assert_allclose(getattr(start, name), getattr(pca, name), rtol=1e-4, atol=1e-5)
+
+
+def test_the_gain_is_over_pca_or_not_there(digits):
+    """It is zero where the start was kept, not negative where codes were cut, absent elsewhere."""
+    X = np.random.default_rng(0).normal(size=(120, 13)) * np.arange(1, 14)
+    settings = dict(max_iter=12, random_state=0)
+    assert AutoencoderTransformer(13, **settings).fit(X).gain_over_pca_ == 0.0
+    assert AutoencoderTransformer(0.9, **settings).fit(digits[:400]).gain_over_pca_ >= 0
+    for variant in (dict(loss="bernoulli"), dict(code_activation="logistic")):
+        model = AutoencoderTransformer(4, **settings, **variant).fit(digits[:400])
+        assert not hasattr(model, "gain_over_pca_")
+    again = AutoencoderTransformer(4, warm_start=True, **settings).fit(digits).fit(digits)
+    assert not hasattr(again, "gain_over_pca_")
+
+
+def test_schedules_go_on_over_parts(digits):
+    """With a warm-up from zero the first part teaches nothing and later ones do."""
+    model = AutoencoderTransformer(
+        4, learning_rate=LinearWarmup(end=1e-3), max_iter=10, random_state=0
+    )
+    losses = [model.partial_fit(digits).loss_curve_[-1] for _ in range(5)]
+
+    assert losses[4] < 0.9 * losses[0]
+
+
+def test_parts_of_binary_rows_learn_without_a_basis(digits):
+    """Where the start is no model of the rows, codes are the network's own."""
+    model = AutoencoderTransformer(4, loss="bernoulli", random_state=0)
+    for _ in range(5):
+        model.partial_fit(digits)
+
+    assert model.transform(digits).std(0).min() > 0.1
+    assert not hasattr(model, "components_")
+    assert AutoencoderTransformer(2, loss="bernoulli", max_iter=5).fit(digits[:9]).n_iter_ == 5
+
+
+def test_a_penalty_with_a_critic_may_come_and_go_between_parts(digits):
+    """Adam starts anew where the number of weights changes."""
+    model = AutoencoderTransformer(4, random_state=0).partial_fit(digits)
+    model.set_params(penalty="acai").partial_fit(digits)
+    model.set_params(penalty=None).partial_fit(digits)
+
+    assert model.n_iter_ == 3
+
+
+def test_a_density_of_one_s_own_is_seeded(digits):
+    """Equal fits are equal, and NumPy's global generator is left alone."""
+    density = GaussianMixture(3)
+    model = AutoencoderTransformer(3, latent_density=density, max_iter=0, random_state=0)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    draws = [clone(model).fit(digits).sample(5, random_state=0) for _ in range(2)]
+
+    assert np.array_equal(*draws)
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert density.random_state is None
+
+
+def test_a_corruption_may_work_in_place(digits):
+    """The target stays clean."""
+    settings = dict(max_iter=2, **QUICK)
+    curves = [
+        AutoencoderTransformer(2, corruption=corruption, **settings).fit(digits).loss_curve_
+        for corruption in (lambda x, generator: x.mul_(0), lambda x, generator: x * 0)
+    ]
+
+    assert curves[0] == curves[1]
 
 
 # -- order -------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ class Setting:
             self.held_out.losses = lambda: next(remaining) + torch.zeros(20, dtype=torch.float64)
         settings = dict(
             max_epochs=6,
+            progress=lambda epoch: epoch / 6,
             batch_size=16,
             n_iter_no_change=10,
             tol=0.0,

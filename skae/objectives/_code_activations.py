@@ -9,6 +9,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from ._checks import check_real
+
 
 class CodeActivation(ABC, BaseEstimator):
     """A map of the encoder's output to the codes, row by row.
@@ -87,10 +89,6 @@ class TopK(CodeActivation):
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return codes (batch, n_components) with `n_active` entries per row."""
-        if self.n_active < 1:
-            raise ValueError(
-                "The 'n_active' parameter of TopK must be an int in the range [1, inf). Got "
-                f"{self.n_active!r} instead."
-            )
-        chosen = z.abs().topk(min(self.n_active, z.shape[1]), dim=1).indices
+        check_real(self, "n_active", "[1, inf)")
+        chosen = z.abs().topk(min(int(self.n_active), z.shape[1]), dim=1).indices
         return torch.zeros_like(z).scatter(1, chosen, z.gather(1, chosen))
