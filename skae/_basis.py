@@ -125,12 +125,15 @@ def step_through(n_decoded: int) -> int:
     return -(-n_decoded // _MOST_DECODED)
 
 
+def basis_with_unit(n_components: int, unit: float) -> LatentBasis:
+    """Return the basis that multiplies codes by `unit`, at rest at zero."""
+    identity, zeros = np.eye(n_components), np.zeros(n_components)
+    return LatentBasis(zeros, unit * identity, identity / unit, zeros)
+
+
 def untouched_basis(moments: CodeMoments, unit: float) -> tuple[LatentBasis, np.ndarray]:
     """Return the basis that gives codes a unit, at rest at zero, and their variances."""
-    n_raw = len(moments.mean)
-    identity, zeros = np.eye(n_raw), np.zeros(n_raw)
-    basis = LatentBasis(zeros, unit * identity, identity / unit, zeros)
-    return basis, unit**2 * np.diag(moments.covariance)
+    return basis_with_unit(len(moments.mean), unit), unit**2 * np.diag(moments.covariance)
 
 
 def permuted_basis(moments: CodeMoments, unit: float) -> tuple[LatentBasis, np.ndarray]:

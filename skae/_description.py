@@ -62,7 +62,12 @@ class Description:
     ) -> None:
         self.net, self.X, self.mean, self.device = net, X, mean, device
         net.basis, self._variances = choose_basis(code_moments(X, self._encode, self._decode))
-        self.basis = net.basis
+
+    @property
+    def basis(self) -> LatentBasis:
+        """The network's basis."""
+        assert self.net.basis is not None
+        return self.net.basis
 
     def _encode(self, X: Any) -> np.ndarray:
         return self.net.encode(X, self.device)
@@ -78,7 +83,7 @@ class Description:
         scores = 1 - errors / total if total else np.ones_like(errors)
         reached = np.flatnonzero(scores >= fraction)
         if len(reached):
-            self.net.basis = self.basis = self.basis.first(int(reached[0]) + 1)
+            self.net.basis = self.basis.first(int(reached[0]) + 1)
             return
         warnings.warn(
             f"n_components={fraction}: the {len(scores)} components with which PCA explains that "
@@ -109,4 +114,4 @@ class Description:
 
     def whiten(self, deviations: np.ndarray) -> None:
         """Divide the codes by their deviations."""
-        self.net.basis = self.basis = self.basis.divided_by(deviations)
+        self.net.basis = self.basis.divided_by(deviations)

@@ -120,6 +120,7 @@ class Fitting(GuardedState, ABC):
     # -- the procedure -------------------------------------------------------------------------
 
     def _fit(self, X: Any, X_val: Any) -> None:
+        first = not self.__sklearn_is_fitted__()
         X = self._enter(X)
         if X_val is not None and not self.early_stopping:
             raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
@@ -129,7 +130,7 @@ class Fitting(GuardedState, ABC):
         generator = make_generator(self.random_state)
         order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
         training = np.sort(order[n_held_out:])
-        begin = self._resume if self.__sklearn_is_fitted__() else self._begin
+        begin = self._begin if first else self._resume
         session, self.mean_ = begin(X, training, generator)
         held_out, max_epochs = None, self.max_iter
         if X_val is not None:
@@ -139,8 +140,7 @@ class Fitting(GuardedState, ABC):
             held_out = X[np.sort(order[:n_held_out])]
         elif self.early_stopping == "auto" and self._pca_is_a_fit():
             max_epochs = 0  # too few rows to tell whether an epoch is better than the start
-        fresh = not self.__sklearn_is_fitted__()
-        start = session.fitted_net() if fresh and self._pca_is_a_fit() else None
+        start = session.fitted_net() if first and self._pca_is_a_fit() else None
         judge = None if held_out is None else session.rows(held_out)
         history = self._train(session, session.rows(X, training), judge, max_epochs)
         self.n_samples_ = X.shape[0]
@@ -239,7 +239,7 @@ class Fitting(GuardedState, ABC):
         if fraction is None and not self._starts_at_pca():
             return None
         axes = principal_axes(CentredRows(X, scaling), width, scaling.constant)
-        if fraction is not None and np.all(scaling.scale == scaling.scale[0]):
+        if fraction is not None and scaling.is_uniform:
             axes = axes.reaching(fraction)
             self.n_components_ = len(axes.variances)
         return axes

@@ -187,9 +187,14 @@ class Scaling:
         return float(np.log(self.scale).sum())
 
     @property
+    def is_uniform(self) -> bool:
+        """Whether all features were divided by one number."""
+        return bool(np.all(self.scale == self.scale[0]))
+
+    @property
     def unit(self) -> float:
         """What rows were divided by, if by one number, and else 1: the unit of codes."""
-        return float(self.scale[0]) if np.all(self.scale == self.scale[0]) else 1.0
+        return float(self.scale[0]) if self.is_uniform else 1.0
 
     @property
     def second_moment(self) -> float:

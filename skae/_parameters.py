@@ -10,6 +10,7 @@ import numpy as np
 from sklearn import get_config
 
 from .objectives import Schedule
+from .objectives._checks import lies_in
 
 
 class Constraint(Protocol):
@@ -29,12 +30,7 @@ class Number:
 
     def allows(self, value: Any) -> bool:
         """Tell whether `value` is such a number; bools and NaN are not."""
-        if isinstance(value, bool | np.bool_) or not isinstance(value, self.kind):
-            return False
-        value = float(value)
-        above = value >= self.low if self.interval[0] == "[" else value > self.low
-        below = value <= self.high if self.interval[-1] == "]" else value < self.high
-        return bool(above and below)
+        return isinstance(value, self.kind) and lies_in(self.interval, value)
 
     def __str__(self) -> str:
         name = "an int" if self.kind is Integral else "a float"

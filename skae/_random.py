@@ -10,6 +10,11 @@ from sklearn.utils import check_random_state
 from torch import Generator, Tensor
 
 
+def draw_seed(random_state: Any) -> int:
+    """Draw a seed from an int, a ``RandomState`` or None (NumPy's global)."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
 def make_generator(random_state: Any) -> Generator:
     """Return a CPU generator seeded from an int, a ``RandomState`` or None (NumPy's global).
 
@@ -18,8 +23,7 @@ def make_generator(random_state: Any) -> Generator:
     ValueError
         If `random_state` cannot seed a ``numpy.random.RandomState``.
     """
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    return Generator("cpu").manual_seed(int(seed))
+    return Generator("cpu").manual_seed(draw_seed(random_state))
 
 
 def normal(shape: tuple[int, ...], generator: Generator) -> Tensor:

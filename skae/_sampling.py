@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 from torch import Generator, Tensor
 
 from ._device import threads_for
-from ._random import normal
+from ._random import draw_seed, normal
 
 
 def fit_gaussian(
@@ -60,8 +59,7 @@ def seeded(density: Any, random_state: Any) -> Any:
     """Return a clone of a scikit-learn estimator, seeded if it is not and can be."""
     density = clone(density)
     if density.get_params().get("random_state", 0) is None:
-        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        density.set_params(random_state=int(seed))
+        density.set_params(random_state=draw_seed(random_state))
     return density
 
 

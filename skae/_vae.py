@@ -292,7 +292,7 @@ class VAETransformer(BaseAutoencoder):
     def _publish(self, X: Any, n_before: int) -> None:
         net = self._net
         noise_variance = float(net.arrays["noise_variance"]) * np.square(net.scaling.scale)
-        shared = np.all(noise_variance == noise_variance[0])
+        shared = net.scaling.is_uniform
         self.noise_variance_ = float(noise_variance[0]) if shared else noise_variance
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from ._auto import rows_per_batch
 from ._axes import PrincipalAxes
 from ._base import BaseAutoencoder
-from ._basis import LatentBasis
+from ._basis import basis_with_unit
 from ._batches import Rows
 from ._device import evaluation_device
 from ._input import Scaling
@@ -297,8 +297,7 @@ class VQVAETransformer(BaseAutoencoder):
 
     def _publish(self, X: Any, n_before: int) -> None:
         unit = self._net.scaling.unit
-        identity, zeros = np.eye(self.n_components_), np.zeros(self.n_components_)
-        self._net.basis = LatentBasis(zeros, unit * identity, identity / unit, zeros)
+        self._net.basis = basis_with_unit(self.n_components_, unit)
         self.codebook_ = self._net.arrays["quantizer.codebook"].astype(np.float64) * unit
         codes = self._net.map_rows(lambda core, x: core.codes(x), X, evaluation_device(self.device))
         size = self.codebook_.shape[1]

@@ -15,14 +15,14 @@ def check_real(owner: object, name: str, interval: str) -> None:
         In scikit-learn's words, naming the parameter, the interval and the value.
     """
     value = getattr(owner, name)
-    if not _lies_in(interval, value):
+    if not lies_in(interval, value):
         raise ValueError(
             f"The {name!r} parameter of {type(owner).__name__} must be a float in the range "
             f"{interval}. Got {value!r} instead."
         )
 
 
-def _lies_in(interval: str, value: Any) -> bool:
+def lies_in(interval: str, value: Any) -> bool:
     """Tell whether `value` is a real number in the interval; bools and NaN are not."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
