@@ -49,6 +49,7 @@ class Fitting(GuardedState, ABC):
         "n_components",
         "hidden_layer_sizes",
         "activation",
+        "dropout",
         "encoder",
         "decoder",
         "init",
@@ -216,6 +217,7 @@ class Fitting(GuardedState, ABC):
             encoder=deepcopy(self.encoder),
             decoder=deepcopy(self.decoder),
             tied_weights=self._tied(),
+            dropout=self.dropout,
         )
         core = build(generator=generator)
         core.leave_out(torch.from_numpy(scaling.constant))

@@ -113,6 +113,7 @@ SHARED_CONSTRAINTS: dict[str, list[Constraint]] = {
     "batch_size": [integer("[1, inf)"), OneOf("auto")],
     "max_iter": [integer("[0, inf)")],
     "learning_rate": [real("(0, inf)"), SCHEDULE],
+    "dropout": [real("[0, 1)")],
     "weight_decay": [real("[0, inf)")],
     "max_grad_norm": [real("(0, inf)"), NONE],
     "early_stopping": [BOOLEAN, OneOf("auto")],

@@ -50,9 +50,14 @@ PENALTIES: dict[str, type[Term]] = {
     "acai": ACAI,
 }
 
+_CORRUPT = Kind(
+    "a callable (x, generator) -> x, not a class",
+    lambda value: callable(value) and not isinstance(value, type),
+)
+
 SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
     "loss": [OneOf(*LOSSES), an_instance_of(Loss)],
-    "corruption": [OneOf(*CORRUPTIONS), Kind("a callable (x, generator) -> x", callable), NONE],
+    "corruption": [OneOf(*CORRUPTIONS), _CORRUPT, NONE],
     "code_activation": [OneOf(*CODE_ACTIVATIONS), an_instance_of(CodeActivation)],
     "penalty": [
         OneOf(*PENALTIES),

@@ -22,6 +22,32 @@ _SLICE_ROWS = 4096
 Corrupt = Callable[[Tensor, Generator], Tensor]
 
 
+def even_slices(n_rows: int, most: int) -> list[slice]:
+    """Cut rows into the fewest slices of at most `most` rows, about equally long."""
+    length = math.ceil(n_rows / math.ceil(n_rows / most))
+    return [slice(start, start + length) for start in range(0, n_rows, length)]
+
+
+def corrupted(x: Tensor, corrupt: Corrupt | None, generator: Generator) -> Tensor:
+    """Return what the encoder is given for a batch x; `corrupt` works on a copy.
+
+    Raises
+    ------
+    ValueError
+        If it returns anything but rows of the same shape.
+    """
+    if corrupt is None:
+        return x
+    x_in = corrupt(x.clone(), generator)
+    shape = tuple(x_in.shape) if isinstance(x_in, Tensor) else None
+    if shape != tuple(x.shape):
+        raise ValueError(
+            f"corruption must return a tensor of the batch's shape {tuple(x.shape)}, but "
+            f"{corrupt!r} returned {'shape ' + str(shape) if shape else repr(x_in)}."
+        )
+    return x_in
+
+
 class AutogradStep:
     """Adam steps [1]_ for any core and any objective.
 
@@ -101,24 +127,21 @@ class AutogradStep:
 
     def __call__(self, x: Tensor) -> None:
         """Take one step on a global batch, shape (batch, n_features)."""
-        x_in = x if self.corrupt is None else self.corrupt(x.clone(), self.generator)
+        x_in = corrupted(x, self.corrupt, self.generator)
         noise = self.core.draw_noise(len(x), self.generator)
-        if noise is not None:
-            noise = noise.to(device=x.device, dtype=x.dtype)
+        noise = {name: drawn.to(device=x.device, dtype=x.dtype) for name, drawn in noise.items()}
         self.gradient.zero_()
-        n_slices = math.ceil(len(x) / self.slice_rows)
-        noises = [None] * n_slices if noise is None else noise.tensor_split(n_slices)
-        slices = (x.tensor_split(n_slices), x_in.tensor_split(n_slices), noises)
-        for rows, rows_in, some_noise in zip(*slices, strict=True):
+        for rows in even_slices(len(x), self.slice_rows):
+            rows_in = x_in[rows]
             if self.objective.needs_input_gradient:
                 rows_in = rows_in.detach().clone().requires_grad_()
             with lent_to(self.core, rows_in, self.generator):
-                out = self.core(rows_in, some_noise)
-            loss = self.objective(rows, out).sum()
+                out = self.core(rows_in, {name: drawn[rows] for name, drawn in noise.items()})
+            loss = self.objective(x[rows], out).sum()
             if loss.requires_grad:
                 (loss / len(x)).backward()
             self._loss_sum += loss.detach()
-            self.core.observe(rows, out)
+            self.core.observe(x[rows], out)
         self.core.update()
         if len(self.weights):
             self._adam()

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from ._batches import Rows
-from ._steps import AutogradStep, Corrupt
+from ._steps import AutogradStep, Corrupt, corrupted
 from .exceptions import ConvergenceError, ConvergenceWarning
 from .modules import Core
 from .modules._building import lent_to
@@ -70,7 +70,7 @@ class HeldOut:
     ) -> None:
         self.core, self.objective = core, objective.judged()
         self.rows, self.corrupt = rows, corrupt
-        self.noise = core.draw_noise(rows.n_rows, generator)
+        self.noise = core.eval().draw_noise(rows.n_rows, generator)
         self.seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
 
     def losses(self) -> Tensor:
@@ -81,11 +81,10 @@ class HeldOut:
         self.core.eval()
         with torch.set_grad_enabled(differentiates):
             for x in self.rows.in_order(_EVALUATION_ROWS):
-                x_in = x if self.corrupt is None else self.corrupt(x.clone(), same_draws)
+                x_in = corrupted(x, self.corrupt, same_draws)
                 x_in = x_in.detach().requires_grad_(differentiates)
-                noise = None
-                if self.noise is not None:
-                    noise = self.noise[start : start + len(x)].to(x.device)
+                part = slice(start, start + len(x))
+                noise = {name: drawn[part].to(x.device) for name, drawn in self.noise.items()}
                 with lent_to(self.core, x_in):
                     out = self.core(x_in, noise)
                 losses.append(self.objective(x, out).detach().double())

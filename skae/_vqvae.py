@@ -65,6 +65,9 @@ class VQVAETransformer(BaseAutoencoder):
     learning_rate : float or Schedule, default=1e-3
         Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
         progress is counted in epochs of `max_iter`.
+    dropout : float, default=0.0
+        Odds in [0, 1) that a hidden unit is switched off for a row and step of training; the linear
+        path is spared. Networks of your own bring their own dropout.
     weight_decay : float, default=0.0
         Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
     max_grad_norm : float, default=None
@@ -179,6 +182,7 @@ class VQVAETransformer(BaseAutoencoder):
         batch_size: int | str = "auto",
         max_iter: int = 200,
         learning_rate: float | Schedule = 1e-3,
+        dropout: float = 0.0,
         weight_decay: float = 0.0,
         max_grad_norm: float | None = None,
         early_stopping: bool | str = "auto",
@@ -205,6 +209,7 @@ class VQVAETransformer(BaseAutoencoder):
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.learning_rate = learning_rate
+        self.dropout = dropout
         self.weight_decay = weight_decay
         self.max_grad_norm = max_grad_norm
         self.early_stopping = early_stopping

@@ -112,6 +112,20 @@ def test_weight_decay_shrinks_the_network(digits, kind):
     assert decayed.score(digits) < free.score(digits) - 0.05
 
 
+@pytest.mark.parametrize("variant", [{}, dict(tied_weights=True), dict(pretraining="greedy")])
+def test_dropout_holds_a_large_network_back(digits, variant):
+    """Of few rows it learns less by heart: worse on them, and a smaller gap to new rows."""
+    settings = dict(hidden_layer_sizes=(256,), early_stopping=False, max_iter=200, init="random")
+    train, test = digits[:60], digits[60:]
+    scores = {}
+    for dropout in (0.0, 0.5):
+        model = AutoencoderTransformer(8, dropout=dropout, **settings, **variant, random_state=0)
+        scores[dropout] = np.array([model.fit(train).score(train), model.score(test)])
+
+    assert scores[0.5][0] < scores[0.0][0] - 0.02
+    assert scores[0.5] @ [1, -1] < scores[0.0] @ [1, -1] - 0.02
+
+
 # -- PCA's attributes and codes ----------------------------------------------------------------
 
 ATTRIBUTES = [

@@ -22,6 +22,7 @@ from skae.objectives import (
     LinearWarmup,
     MaskingNoise,
     SwapNoise,
+    Term,
     TopK,
 )
 
@@ -209,7 +210,7 @@ def test_kl_sparsity_reaches_its_target(digits, init):
         12,
         init=init,
         code_activation="logistic",
-        penalty=KLSparsity(target=0.1, weight=30.0),
+        penalty=KLSparsity(target=0.1),
         max_iter=150,
         learning_rate=3e-3,
         **{**QUICK, "hidden_layer_sizes": ()},
@@ -524,3 +525,33 @@ def test_a_critic_takes_part_and_is_not_kept():
     assert len(model.loss_curve_) == 5
     with pytest.raises(ValueError, match="needs a loss in the units of X"):
         AutoencoderTransformer(2, penalty="acai", loss="bernoulli").fit(np.clip(X, 0, 1))
+
+
+class PerBatch(Term):
+    """A term that returns a scalar by mistake."""
+
+    def __call__(self, x, out):
+        """Return one value for all rows."""
+        return out.z.abs().mean()
+
+
+BAD_SLOTS = [
+    (dict(penalty=L1(-1.0)), r"'weight' parameter of L1 .*range \[0, inf\).*Got -1.0"),
+    (dict(penalty=L1("a")), r"'weight' parameter of L1 .*Got 'a'"),
+    (
+        dict(penalty=PerBatch()),
+        r"PerBatch must return one value .*shape \(32,\).*shape \(\)",
+    ),
+    (dict(penalty=L1(CosineDecay("a"))), r"'start' parameter of CosineDecay .*Got 'a'"),
+    (dict(learning_rate=LinearWarmup(end=np.nan)), r"'end' parameter of LinearWarmup .*Got nan"),
+    (dict(corruption=MaskingNoise), "a callable .* not a class"),
+    (dict(corruption=lambda x, generator: x[:, :2]), r"shape \(32, 64\).*returned shape \(32, 2\)"),
+    (dict(corruption=lambda x, generator: None), r"shape \(32, 64\).*returned None"),
+]
+
+
+@pytest.mark.parametrize(("variant", "message"), BAD_SLOTS, ids=str)
+def test_what_does_not_fit_a_slot_is_named(digits, variant, message):
+    """Numbers out of range and functions that return something else are errors of one sentence."""
+    with pytest.raises(ValueError, match=message):
+        AutoencoderTransformer(2, batch_size=32, **QUICK, **variant).fit(digits[:96])

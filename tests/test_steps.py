@@ -1,6 +1,7 @@
 """Tests of the optimisation step against torch.optim and the row-slice rule."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,17 +23,19 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def make_core(kind):
+def make_core(kind, dropout=0.0):
     """Return a float64 core of a kind and its objective."""
+    perceptron = partial(MLP, dropout=dropout)
     if kind == "vae":
-        core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), n_components=2)
+        core = VAE(perceptron(5, 4, [8]), perceptron(2, 5, [8]), n_components=2)
         objective = Objective(GaussianNegativeLogLikelihood(), KLDivergence())
     elif kind == "vqvae":
-        core = VQVAE(MLP(5, 4, [8]), MLP(4, 5, [8]), EMAQuantizer(2, 6, 2))
+        core = VQVAE(perceptron(5, 4, [8]), perceptron(4, 5, [8]), EMAQuantizer(2, 6, 2))
         core.quantizer.codebook.normal_(generator=generator())
         objective = Objective(SquaredError(), Commitment())
     else:
-        core, objective = Autoencoder(MLP(5, 2, [8]), MLP(2, 5, [8])), Objective(SquaredError())
+        core = Autoencoder(perceptron(5, 2, [8]), perceptron(2, 5, [8]))
+        objective = Objective(SquaredError())
     return core.double(), objective
 
 
@@ -64,12 +67,13 @@ def test_updates_are_those_of_torch_adamw(weight_decay):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
-def test_slices_of_a_batch_equal_the_whole(kind):
+def test_slices_of_a_batch_equal_the_whole(kind, dropout):
     """Weights and moving averages do not depend on how many rows pass at once, to 1e-10."""
     states = []
     for slice_rows in (4096, 7):
-        core, objective = make_core(kind)
+        core, objective = make_core(kind, dropout)
         step = AutogradStep(core, objective, generator(), learning_rate=0.01, slice_rows=slice_rows)
         for x in batches(10):
             step(x)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from ._core import Core
+from ._core import Core, Noise
 
 
 class AutoencoderOutput(NamedTuple):
@@ -63,19 +63,22 @@ class Autoencoder(Core):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes, shape (batch, n_components)."""
-        z = self.encoder(x)
+        return self._activate(self.encoder(x))
+
+    def _activate(self, z: Tensor) -> Tensor:
         return z if self.code_activation is None else self.code_activation(z)
 
-    def draw_noise(self, n_rows: int, generator: Generator) -> Tensor | None:
-        """Draw how many codes each row may use, (n_rows, 1), if codes are trained in order."""
-        if not self.ordered:
-            return None
-        shape, upper = (n_rows, 1), self.n_components + 1
-        return torch.randint(1, upper, shape, generator=generator, device="cpu")
+    def draw_noise(self, n_rows: int, generator: Generator) -> dict[str, Tensor]:
+        """Draw dropout masks and, as "kept", how many codes each row may use, (n_rows, 1)."""
+        noise = super().draw_noise(n_rows, generator)
+        if self.ordered:
+            shape, upper = (n_rows, 1), self.n_components + 1
+            noise["kept"] = torch.randint(1, upper, shape, generator=generator, device="cpu")
+        return noise
 
-    def forward(self, x: Tensor, noise: Tensor | None = None) -> AutoencoderOutput:
-        """Encode, let the first `noise` codes through (all without noise), and decode."""
-        z = self.encode(x)
-        if noise is not None:
-            z = z * (torch.arange(z.shape[1], device=z.device) < noise)
-        return AutoencoderOutput(self.decode(z), z, x)
+    def forward(self, x: Tensor, noise: Noise | None = None) -> AutoencoderOutput:
+        """Encode, let the first "kept" codes through (all without noise), and decode."""
+        z = self._activate(self.encoder(x, *self._masks(noise, "encoder")))
+        if noise and "kept" in noise:
+            z = z * (torch.arange(z.shape[1], device=z.device) < noise["kept"])
+        return AutoencoderOutput(self.decoder(z, *self._masks(noise, "decoder")), z, x)

@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ def build_core(
     decoder: Part,
     generator: Generator,
     tied_weights: bool = False,
+    dropout: float = 0.0,
 ) -> Core:
     """Build encoder and decoder, the decoder's hidden layers in reverse order, and their core.
 
@@ -55,6 +57,8 @@ def build_core(
         Source of the initial weights.
     tied_weights : bool, default=False
         Whether the decoder uses the encoder's weights, transposed.
+    dropout : float, default=0.0
+        Odds that a hidden unit of the perceptrons is switched off in training.
 
     Returns
     -------
@@ -72,13 +76,13 @@ def build_core(
             "the weights in your own modules, or leave both at None."
         )
     widths = list(hidden_layer_sizes)
-    first = _build_part(
-        "encoder", encoder, n_features, n_encoded, widths, activation, skip, generator
-    )
+    perceptron = partial(MLP, activation=activation, skip=skip, dropout=dropout)
+    first = _build_part("encoder", encoder, n_features, n_encoded, perceptron, widths, generator)
     if tied_weights and isinstance(first, MLP):
         return make(first, MirroredMLP(first))
+    widths = widths[::-1]
     second = _build_part(
-        "decoder", decoder, n_components, n_features, widths[::-1], activation, skip, generator
+        "decoder", decoder, n_components, n_features, perceptron, widths, generator
     )
     return make(first, second)
 
@@ -88,14 +92,13 @@ def _build_part(
     part: Part,
     n_in: int,
     n_out: int,
-    hidden_layer_sizes: Sequence[int],
-    activation: str,
-    skip: bool,
+    perceptron: Callable[..., MLP],
+    widths: Sequence[int],
     generator: Generator,
 ) -> nn.Module:
     """Return a perceptron for None, a deep copy of a module, or what a callable makes."""
     if part is None:
-        return MLP(n_in, n_out, hidden_layer_sizes, activation, skip=skip, generator=generator)
+        return perceptron(n_in, n_out, widths, generator=generator)
     with foreign_code(generator, torch.float32):
         return _make_foreign(role, part, n_in, n_out)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ._mlp import MLP, MirroredMLP
+
+# What is drawn at random for a batch, by name; row i of each belongs to row i of the batch.
+Noise = Mapping[str, Tensor]
 
 
 class Core(nn.Module):
@@ -89,16 +93,27 @@ class Core(nn.Module):
         return self.decoder(z)
 
     @abstractmethod
-    def forward(self, x: Tensor, noise: Tensor | None = None) -> Any:
+    def forward(self, x: Tensor, noise: Noise | None = None) -> Any:
         """Return a named tuple that begins with ``x_hat`` and ``z``."""
 
-    def draw_noise(self, n_rows: int, generator: Generator) -> Tensor | None:
+    def draw_noise(self, n_rows: int, generator: Generator) -> dict[str, Tensor]:
         """Draw what `forward` needs for a global batch of `n_rows` rows, on the CPU.
 
-        Row ``i`` of the result belongs to row ``i`` of the batch, so a slice of the batch goes
-        with the same slice of the noise.
+        Row ``i`` of each result belongs to row ``i`` of the batch, so a slice of the batch goes
+        with the same slice of the noise. In training mode that are the dropout masks of "encoder"
+        and "decoder", if these have any.
         """
-        return None
+        parts = {"encoder": self.encoder, "decoder": self.decoder} if self.training else {}
+        return {
+            name: part.draw_masks(n_rows, generator)
+            for name, part in parts.items()
+            if isinstance(part, MLP | MirroredMLP) and part.dropout
+        }
+
+    @staticmethod
+    def _masks(noise: Noise | None, part: str) -> tuple[Tensor, ...]:
+        """Return the dropout masks that `noise` holds for "encoder" or "decoder", if any."""
+        return (noise[part],) if noise and part in noise else ()
 
     def observe(self, x: Tensor, out: Any) -> None:
         """Add a slice of the batch to the statistics that `update` turns into state."""

@@ -30,6 +30,13 @@ def linear(n_in: int, n_out: int, generator: Generator, gain: float = 1.0) -> nn
     return layer
 
 
+def _draw_masks(n_rows: int, widths: Sequence[int], dropout: float, generator: Generator) -> Tensor:
+    """Draw what hidden units are multiplied by: 0 with odds `dropout`, else 1 / (1 - dropout)."""
+    shape = (n_rows, sum(widths))
+    drawn = torch.rand(shape, generator=generator, device="cpu", dtype=torch.float32)
+    return (drawn >= dropout) / (1 - dropout)
+
+
 class MLP(nn.Module):
     """Multilayer perceptron, with a linear path beside it where `skip` asks for one.
 
@@ -48,8 +55,15 @@ class MLP(nn.Module):
         Activation between the layers.
     skip : bool, default=False
         Whether a linear path runs beside the hidden layers.
+    dropout : float, default=0.0
+        Odds that `draw_masks` switches a hidden unit off; the others grow in proportion [1]_.
     generator : torch.Generator or None, default=None
         Source of the initial weights; None starts from seed 0.
+
+    References
+    ----------
+    .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: A Simple Way to
+       Prevent Neural Networks from Overfitting", 2014, section 4, scaled as in section 10.
 
     Examples
     --------
@@ -69,9 +83,11 @@ class MLP(nn.Module):
         activation: str = "relu",
         *,
         skip: bool = False,
+        dropout: float = 0.0,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
+        self.hidden_layer_sizes, self.dropout = list(hidden_layer_sizes), dropout
         generator = generator or torch.Generator("cpu").manual_seed(0)
         gain = 2**0.5 if activation in _RECTIFIERS else 1.0
         widths = [n_in, *hidden_layer_sizes]
@@ -87,13 +103,27 @@ class MLP(nn.Module):
             layers.append(last)
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map rows (batch, n_in) to (batch, n_out)."""
+    def draw_masks(self, n_rows: int, generator: Generator) -> Tensor:
+        """Draw the dropout masks of all hidden layers side by side, for `n_rows` rows."""
+        return _draw_masks(n_rows, self.hidden_layer_sizes, self.dropout, generator)
+
+    def forward(self, x: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Map rows (batch, n_in) to (batch, n_out), hidden units multiplied by their masks."""
         if self.linear is None:
-            return self.layers(x)
+            return self._nonlinear(x, masks)
         if len(self.layers) == 0:
             return self.linear(x)
-        return self.linear(x) + self.layers(x)
+        return self.linear(x) + self._nonlinear(x, masks)
+
+    def _nonlinear(self, x: Tensor, masks: Tensor | None) -> Tensor:
+        if masks is None:
+            return self.layers(x)
+        *stages, last = self.stages()
+        for stage, mask in zip(
+            stages, torch.split(masks, self.hidden_layer_sizes, dim=1), strict=True
+        ):
+            x = stage(x) * mask
+        return last(x)
 
     def stages(self) -> list[nn.Module]:
         """Return the layers with their activations, first to last, sharing their weights."""
@@ -213,18 +243,34 @@ class MirroredMLP(nn.Module):
         """Return the perceptron's hidden and last layers, first to last."""
         return [layer for layer in self._mlp[0].layers if isinstance(layer, nn.Linear)]
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map codes (batch, n_out) to rows (batch, n_in)."""
+    @property
+    def dropout(self) -> float:
+        """Odds that a hidden unit is switched off: the perceptron's."""
+        return self._mlp[0].dropout
+
+    @property
+    def hidden_layer_sizes(self) -> list[int]:
+        """Widths of the hidden layers, first to last."""
+        return self._mlp[0].hidden_layer_sizes[::-1]
+
+    def draw_masks(self, n_rows: int, generator: Generator) -> Tensor:
+        """Draw the dropout masks of all hidden layers side by side, for `n_rows` rows."""
+        return _draw_masks(n_rows, self.hidden_layer_sizes, self.dropout, generator)
+
+    def forward(self, z: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Map codes (batch, n_out) to rows (batch, n_in), hidden units multiplied by masks."""
         (mlp,) = self._mlp
-        x = self._nonlinear(z) + self.biases[0]
+        x = self._nonlinear(z, masks) + self.biases[0]
         return x if mlp.linear is None else x + z @ mlp.linear.weight
 
-    def _nonlinear(self, z: Tensor) -> Tensor | float:
+    def _nonlinear(self, z: Tensor, masks: Tensor | None = None) -> Tensor | float:
         linears, activations = self._linears(), list(self._mlp[0].layers)[1::2]
         if not linears:
             return 0.0
+        factors = None if masks is None else torch.split(masks, self.hidden_layer_sizes, dim=1)
         for i in range(len(linears) - 1, 0, -1):
             z = activations[i - 1](z @ linears[i].weight + self.biases[i])
+            z = z if factors is None else z * factors[-i]
         return z @ linears[0].weight
 
     def stages(self) -> list[nn.Module]:

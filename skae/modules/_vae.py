@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import softplus
 
-from ._core import Core
+from ._core import Core, Noise
 
 _LOG_INFORMATION_RANGE = (-100.0, 100.0)
 
@@ -87,9 +87,10 @@ class VAE(Core):
         self.noise_variance.fill_(max(noise_variance, least))
         self.least_noise_variance.fill_(least)
 
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the posterior, each (batch, n_components)."""
-        mean, log_information = self.encoder(x).split(self.n_components, dim=1)
+        encoding = self.encoder(x, *self._masks(noise, "encoder"))
+        mean, log_information = encoding.tensor_split(2, dim=1)
         log_information = log_information.clamp(*_LOG_INFORMATION_RANGE)
         return mean, -softplus(log_information - self.noise_variance.log())
 
@@ -97,17 +98,18 @@ class VAE(Core):
         """Return the posterior mean, shape (batch, n_components)."""
         return self.posterior(x)[0]
 
-    def draw_noise(self, n_rows: int, generator: Generator) -> Tensor:
-        """Draw standard normals of shape (n_rows, n_components)."""
-        return torch.randn(
-            (n_rows, self.n_components), generator=generator, device="cpu", dtype=torch.float32
-        )
+    def draw_noise(self, n_rows: int, generator: Generator) -> dict[str, Tensor]:
+        """Draw dropout masks and, as "posterior", standard normals (n_rows, n_components)."""
+        shape = (n_rows, self.n_components)
+        normal = torch.randn(shape, generator=generator, device="cpu", dtype=torch.float32)
+        return {**super().draw_noise(n_rows, generator), "posterior": normal}
 
-    def forward(self, x: Tensor, noise: Tensor | None = None) -> VAEOutput:
+    def forward(self, x: Tensor, noise: Noise | None = None) -> VAEOutput:
         """Encode, draw ``z = mean + std * noise`` (the mean itself without noise), decode."""
-        mean, log_variance = self.posterior(x)
-        z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
-        return VAEOutput(self.decode(z), z, mean, log_variance, self.noise_variance)
+        mean, log_variance = self.posterior(x, noise)
+        z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise["posterior"]
+        x_hat = self.decoder(z, *self._masks(noise, "decoder"))
+        return VAEOutput(x_hat, z, mean, log_variance, self.noise_variance)
 
     @torch.no_grad()
     def observe(self, x: Tensor, out: VAEOutput) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ._core import Core
+from ._core import Core, Noise
 from ._quantizers import EMAQuantizer
 
 
@@ -75,12 +75,12 @@ class VQVAE(Core):
         """Return the integer codes, int64 of shape (batch, n_codes)."""
         return self.quantizer.nearest(self.encoder(x))
 
-    def forward(self, x: Tensor, noise: Tensor | None = None) -> VQVAEOutput:
+    def forward(self, x: Tensor, noise: Noise | None = None) -> VQVAEOutput:
         """Encode, quantize, decode."""
-        z_e = self.encoder(x)
+        z_e = self.encoder(x, *self._masks(noise, "encoder"))
         codes = self.quantizer.nearest(z_e)
         z = self.quantizer.lookup(codes)
-        x_hat = self.decode(z_e + (z - z_e).detach())
+        x_hat = self.decoder(z_e + (z - z_e).detach(), *self._masks(noise, "decoder"))
         return VQVAEOutput(x_hat, z, z_e, codes)
 
     def observe(self, x: Tensor, out: VQVAEOutput) -> None:

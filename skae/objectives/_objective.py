@@ -11,6 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 
+from ._checks import check_real
 from ._schedules import Schedule, value_at
 
 
@@ -155,7 +156,15 @@ class Objective:
         -------
         Objective
             Of the terms that these return.
+
+        Raises
+        ------
+        ValueError
+            If a weight is neither a schedule nor a number in [0, inf).
         """
+        for term in self.terms:
+            if not isinstance(term.weight, Schedule):
+                check_real(term, "weight", "[0, inf)")
         return Objective(*(term.begin(*arguments) for term in self.terms))
 
     def parameters(self) -> list[nn.Parameter]:
@@ -172,6 +181,20 @@ class Objective:
         return any(term.needs_input_gradient for term in self.terms)
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
-        """Return the objective per row, shape (batch,)."""
-        weighted = (value_at(term.weight, self.progress) * term(x, out) for term in self.terms)
-        return sum(weighted, start=x.new_zeros(len(x)))
+        """Return the objective per row, shape (batch,).
+
+        Raises
+        ------
+        ValueError
+            If a term does not return one value per row.
+        """
+        total = x.new_zeros(len(x))
+        for term in self.terms:
+            values = term(x, out)
+            if values.shape != total.shape:
+                raise ValueError(
+                    f"{type(term).__name__} must return one value per row, shape ({len(x)},), but "
+                    f"returned shape {tuple(values.shape)}."
+                )
+            total = total + value_at(term.weight, self.progress) * values
+        return total

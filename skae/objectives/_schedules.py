@@ -57,6 +57,8 @@ class LinearWarmup(Schedule):
     def __call__(self, progress: float) -> float:
         """Return the number at `progress`."""
         check_real(self, "fraction", "(0, 1]")
+        check_real(self, "start", "(-inf, inf)")
+        check_real(self, "end", "(-inf, inf)")
         share = min(progress / self.fraction, 1.0)
         return (1 - share) * self.start + share * self.end
 
@@ -91,6 +93,8 @@ class CosineDecay(Schedule):
 
     def __call__(self, progress: float) -> float:
         """Return the number at `progress`."""
+        check_real(self, "start", "(-inf, inf)")
+        check_real(self, "end", "(-inf, inf)")
         share = 0.5 * (1 + math.cos(math.pi * progress))
         return share * self.start + (1 - share) * self.end
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skae.modules import MLP
+from skae.modules import MLP, MirroredMLP
 
 
 def generator(seed=0):
@@ -71,3 +71,44 @@ def test_silenced_outputs_are_zero_and_stay_zero(skip):
         assert not layer.weight.grad[1].any()
         assert not layer.bias.grad[1].any()
         assert layer.weight.grad[0].any() or layer.bias.grad[0].any()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_masks_switch_hidden_units_off_layer_by_layer(mirrored):
+    """A mask of a unit is the network without that unit; masks of ones change nothing."""
+    encoder = MLP(4, 2, (5, 3), "tanh", skip=True, generator=generator())
+    torch.nn.init.normal_(encoder.layers[-1].weight, generator=generator(2))
+    net, widths = (MirroredMLP(encoder), [3, 5]) if mirrored else (encoder, [5, 3])
+    x = torch.randn(6, 2 if mirrored else 4, generator=generator(1))
+    masks = torch.ones(6, 8)
+    torch.testing.assert_close(net(x, masks), net(x))
+    for unit in range(8):
+        masks[:] = 1
+        masks[:, unit] = 0
+        layer, position = (0, unit) if unit < widths[0] else (1, unit - widths[0])
+        outgoing = {
+            (False, 0): encoder.layers[2].weight.T,
+            (False, 1): encoder.layers[4].weight.T,
+            (True, 0): encoder.layers[2].weight,
+            (True, 1): encoder.layers[0].weight,
+        }[mirrored, layer]
+        saved = outgoing[position].clone()
+        with torch.no_grad():
+            outgoing[position] = 0
+            without = net(x)
+            outgoing[position] = saved
+
+        assert not torch.allclose(without, net(x))
+        torch.testing.assert_close(net(x, masks), without)
+
+
+def test_masks_keep_the_mean_of_what_comes_next():
+    """Over many draws a hidden unit is off with the odds asked for and has mean factor one."""
+    masks = MLP(4, 2, (5, 3), dropout=0.3).draw_masks(40_000, generator())
+
+    assert masks.shape == (40_000, 8)
+    torch.testing.assert_close(
+        (masks == 0).float().mean(0), torch.full((8,), 0.3), rtol=0, atol=0.01
+    )
+    torch.testing.assert_close(masks.mean(0), torch.ones(8), rtol=0, atol=0.015)
+    assert len(masks.unique()) == 2

@@ -39,7 +39,8 @@ def test_noise_variance_follows_the_mean_squared_error_of_the_whole_batch(core):
     noise = core.draw_noise(10, torch.Generator().manual_seed(1))
     error = float((x - core(x, noise).x_hat).square().mean().detach())
     for rows in (slice(0, 3), slice(3, 10)):
-        core.observe(x[rows], core(x[rows], noise[rows]))
+        some = {name: drawn[rows] for name, drawn in noise.items()}
+        core.observe(x[rows], core(x[rows], some))
     core.update()
 
     assert float(core.noise_variance) == pytest.approx(0.75 + 0.25 * error, rel=1e-6)
