@@ -149,8 +149,8 @@ default=None
         ``init="random"`` and built-in networks.
     ordered : bool, default=False
         Whether codes are trained in order: each row may use a random number of the first codes
-        only (nested dropout), so that any number of first codes is nearly as good as if it had
-        been trained for. Codes are then given as they are, without rotation.
+        only (nested dropout), so that others can be set to zero and the first still serve alone.
+        Codes are then given as they are, without rotation.
     latent_density : "gaussian" or estimator, default="gaussian"
         Where `sample` draws codes from: a Gaussian with the moments of the training rows' codes,
         or a scikit-learn estimator with ``fit`` and ``sample``, such as

@@ -32,7 +32,8 @@ class Autoencoder(Core):
         What the encoder's output goes through, (batch, n_components) to the same shape.
     ordered : bool, default=False
         Whether `draw_noise` draws how many of the first codes each row may use (nested dropout
-        [1]_), all numbers with equal odds.
+        [1]_): k of them with odds in proportion to ``k ** -0.5``. With equal odds the first codes
+        are left behind, and with odds that fall faster the last ones.
     n_components : int, default=1
         Number of codes; used if `ordered`.
 
@@ -72,8 +73,10 @@ class Autoencoder(Core):
         """Draw dropout masks and, as "kept", how many codes each row may use, (n_rows, 1)."""
         noise = super().draw_noise(n_rows, generator)
         if self.ordered:
-            shape, upper = (n_rows, 1), self.n_components + 1
-            noise["kept"] = torch.randint(1, upper, shape, generator=generator, device="cpu")
+            counts = torch.arange(1, self.n_components + 1, device="cpu", dtype=torch.float32)
+            odds = counts**-0.5
+            drawn = torch.multinomial(odds, n_rows, replacement=True, generator=generator)
+            noise["kept"] = drawn[:, None] + 1
         return noise
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> AutoencoderOutput:
