@@ -184,9 +184,13 @@ default=None
             If `n_samples` is not a positive integer.
         """
         check_is_fitted(self)
+        return self._draw(self._checked_n_samples(n_samples), make_generator(random_state))
+
+    @staticmethod
+    def _checked_n_samples(n_samples: Any) -> int:
         if not integer("[1, inf)").allows(n_samples):
             raise ValueError(f"n_samples must be an int in the range [1, inf). Got {n_samples!r}.")
-        return self._draw(int(n_samples), make_generator(random_state))
+        return int(n_samples)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the fraction of variance explained, 1 - SSE / SST, with the training mean.

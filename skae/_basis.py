@@ -179,7 +179,7 @@ def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
     scale = np.zeros(len(turn))
     scale[: len(singular)] = singular
     scale = np.maximum(scale, _SMALLEST_SCALE * scale.max(initial=0.0) or 1.0)
-    turn = turn * _signs(turn @ moved.T)[:, None]
+    turn = turn * signs_of(turn @ moved.T)[:, None]
 
     rank = len(turn)
     forward, backward = np.zeros((n_raw, n_raw)), np.zeros((n_raw, n_raw))
@@ -190,10 +190,16 @@ def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
     return LatentBasis(moments.mean, forward, backward, np.zeros(n_raw)), variances
 
 
-def _signs(directions: np.ndarray) -> np.ndarray:
+def signs_of(directions: np.ndarray) -> np.ndarray:
     """Return the signs that make each row's largest entry positive."""
     largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], axis=1)
     return np.where(largest[:, 0] < 0, -1.0, 1.0)
+
+
+def divergence_per_code(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return each code's mean divergence from N(0, 1) in nats, from posteriors (n_rows, k)."""
+    variance = np.square(std, dtype=np.float64)
+    return 0.5 * (np.square(mean, dtype=np.float64) + variance - 1 - np.log(variance)).mean(0)
 
 
 def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map, rest: np.ndarray) -> np.ndarray:

@@ -8,28 +8,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from ._axes import PrincipalAxes
-from ._base import BaseAutoencoder
 from ._batches import Rows
-from ._device import evaluation_device
 from ._input import Scaling
 from ._parameters import SCHEDULE, Constraint, real
-from ._random import normal
-from ._sampling import whitened_normals
-from .modules import VAE, Core, VAEOutput
-from .objectives import GaussianNegativeLogLikelihood, KLDivergence, Objective, Schedule
+from ._variational import VariationalModel
+from .modules import VAE, Core
+from .objectives import GaussianNegativeLogLikelihood, KLDivergence, Objective, Schedule, Term
 
 # Weights are float32, so errors below about a millionth of the rows' size, whose square this is,
 # are rounding and not noise.
 _LEAST_RELATIVE_NOISE = 1e-12
 _LEAST_NOISE = 1e-30  # float32 itself
-_SCORING_POINTS = 64
-_POINTS_AT_ONCE = 8
 
 
-class VAETransformer(BaseAutoencoder):
+class VAETransformer(VariationalModel):
     r"""Variational autoencoder: codes with a distribution, and a likelihood of the data.
 
     The model is :math:`z \sim N(0, I)`, :math:`x | z \sim N(\hat x(z), s^2)` with learned noise
@@ -106,6 +101,15 @@ class VAETransformer(BaseAutoencoder):
         Variance of the likelihood in X's units; one number unless ``scale="standard"`` makes it
         differ by feature. At least 1e-12 of the mean square of the rows, centred if `scale` does
         so: what lies below is lost in float32.
+    kl_per_component_ : ndarray of shape (n_components_,)
+        Mean divergence of each code's posterior from the prior over the training rows, in nats:
+        what the code tells about a row. In descending order after `fit`.
+    active_components_ : ndarray of bool of shape (n_components_,)
+        Which codes' posterior means have a variance over 0.01 on the training rows ([3]_,
+        appendix C).
+    lower_bound_ : float
+        Mean evidence lower bound in nats per training row, as `score` has it, of about a thousand
+        rows; after `partial_fit` of those of the last call.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -136,6 +140,7 @@ class VAETransformer(BaseAutoencoder):
     ----------
     .. [1] Kingma and Welling, "Auto-Encoding Variational Bayes", 2014.
     .. [2] Tipping and Bishop, "Probabilistic Principal Component Analysis", 1999.
+    .. [3] Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016.
 
     Examples
     --------
@@ -152,7 +157,7 @@ class VAETransformer(BaseAutoencoder):
     """
 
     _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        **BaseAutoencoder._constraints,
+        **VariationalModel._constraints,
         "beta": [real("[0, inf)"), SCHEDULE],
     }
 
@@ -205,60 +210,6 @@ class VAETransformer(BaseAutoencoder):
         self.verbose = verbose
         self.beta = beta
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean evidence lower bound, in nats per row of X.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows.
-        y : None
-            Ignored; present by convention.
-
-        Returns
-        -------
-        float
-            Mean of `score_samples`.
-        """
-        return float(self.score_samples(X).mean())
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Return the evidence lower bound of each row, in nats, at beta 1.
-
-        The expectation over the posterior is an average over fixed antithetic points with
-        identity covariance, shared by all rows: exact where the decoder is linear, and the same at
-        every call. There are 64 points, or twice the number of components if that is more.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Lower bounds of log p(x), float64.
-        """
-        X = self._known_rows(X)
-        points = whitened_normals(_SCORING_POINTS, self.n_components_)
-        likelihood, divergence = GaussianNegativeLogLikelihood(), KLDivergence()
-
-        def lower_bound(core: VAE, x: Tensor) -> Tensor:
-            mean, log_variance = core.posterior(x)
-            std = (0.5 * log_variance).exp()
-            out = VAEOutput(x, mean, mean, log_variance, core.noise_variance)
-            total = x.new_zeros(len(x))
-            for some in points.to(x).split(_POINTS_AT_ONCE):
-                z = mean + std * some[:, None]  # (points, batch, n_components)
-                many = out._replace(x_hat=core.decode(z.flatten(0, 1)))
-                total += likelihood(x.repeat(len(some), 1), many).view(len(some), -1).sum(0)
-            return -total / len(points) - divergence(x, out)
-
-        # In float64 whatever X is: errors are divided by a noise variance that can be small.
-        device = evaluation_device(self.device)
-        bounds = self._net.map_rows(lower_bound, X, device, dtype=np.float64)
-        return bounds - self._net.scaling.log_volume
-
     def _loss_unit(self, scaling: Scaling) -> float:
         return float(len(scaling.mean))
 
@@ -269,7 +220,15 @@ class VAETransformer(BaseAutoencoder):
         return partial(VAE, n_components=self.n_components_)
 
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
-        return Objective(GaussianNegativeLogLikelihood(), KLDivergence(self.beta))
+        return Objective(self._likelihood(), KLDivergence(self.beta))
+
+    def _likelihood(self) -> Term:
+        return GaussianNegativeLogLikelihood()
+
+    def _noise_variance(self) -> float | np.ndarray:
+        net = self._net
+        variances = float(net.arrays["noise_variance"]) * np.square(net.scaling.scale)
+        return float(variances[0]) if net.scaling.is_uniform else variances
 
     def _start(
         self,
@@ -293,14 +252,3 @@ class VAETransformer(BaseAutoencoder):
             core.start_linear(
                 encode, (gain * axes.components).T, scaling.to_net(scaling.mean), bias
             )
-
-    def _publish(self, X: Any, n_before: int) -> None:
-        net = self._net
-        noise_variance = float(net.arrays["noise_variance"]) * np.square(net.scaling.scale)
-        shared = net.scaling.is_uniform
-        self.noise_variance_ = float(noise_variance[0]) if shared else noise_variance
-
-    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
-        means = self._decode(normal((n_samples, self.n_components_), generator).numpy())
-        noise = normal(means.shape, generator).numpy()
-        return means + np.sqrt(self.noise_variance_) * noise

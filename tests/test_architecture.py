@@ -28,11 +28,12 @@ FLOORS = [
     ["_parameters"],
     ["_slots", "_input"],
     ["_axes", "_basis", "_batches"],
-    ["_steps"],
+    ["_steps", "_bounds"],
     ["_training", "_inference"],
     ["_sampling", "_persistence", "_session", "_description", "_pretraining"],
     ["_fitting"],
     ["_base"],
+    ["_variational"],
     ["_autoencoder", "_vae", "_vqvae"],
     ["__init__"],
 ]

@@ -106,6 +106,7 @@ def test_noise_variance_is_in_x_s_units(blobs):
     )
 
 
+@pytest.mark.filterwarnings("ignore:0 of 4 components are active:UserWarning")
 def test_beta_weighs_the_divergence_and_not_the_score(digits):
     """A large beta gives codes with little information; the score stays a bound at beta 1."""
     settings = dict(early_stopping=False, max_iter=20, random_state=0)

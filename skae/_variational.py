@@ -1,0 +1,264 @@
+"""What a variational model offers: a bound in nats, log p(x), posteriors, draws, diagnostics."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Generator, Tensor
+
+from ._base import BaseAutoencoder
+from ._basis import LatentBasis, divergence_per_code, signs_of
+from ._bounds import importance_weighted, lower_bounds
+from ._device import evaluation_device
+from ._inference import FittedNet
+from ._random import make_generator, normal
+from ._sampling import fit_gaussian, whitened_normals
+from .objectives import Schedule, Term
+from .objectives._schedules import value_at
+
+_SCORING_POINTS = 64
+# `lower_bound_` is estimated from about so many rows.
+_ROWS_BOUNDED = 1024
+# A code is inactive where the variance of its posterior means is not above this: Burda, Grosse and
+# Salakhutdinov, "Importance Weighted Autoencoders", 2016, appendix C.
+_LEAST_ACTIVITY = 0.01
+
+
+class VariationalModel(BaseAutoencoder):
+    """An autoencoder whose codes have a prior and posteriors, and whose rows have a likelihood.
+
+    A family says what the likelihood is (`_likelihood`), and its noise variance.
+    """
+
+    beta: float | Schedule
+
+    kl_per_component_: np.ndarray
+    _code_mean: np.ndarray
+    _code_covariance: np.ndarray
+
+    @abstractmethod
+    def _likelihood(self) -> Term:
+        """Return minus log p(x|z) per row, in net units."""
+
+    @abstractmethod
+    def _noise_variance(self) -> float | np.ndarray:
+        """Return the likelihood's variance, in X's squared units."""
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean evidence lower bound, in nats per row of X.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored; present by convention.
+
+        Returns
+        -------
+        float
+            Mean of `score_samples`.
+        """
+        return float(self.score_samples(X).mean())
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the evidence lower bound of each row, in nats, at beta 1.
+
+        The expectation over the posterior is an average over fixed antithetic points with
+        identity covariance, shared by all rows: exact where the decoder is linear, and the same at
+        every call. There are 64 points, or twice the number of components if that is more.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Lower bounds of log p(x), float64.
+        """
+        return self._lower_bounds(self._known_rows(X))
+
+    def log_likelihood(self, X: Any, n_samples: int = 128, random_state: Any = None) -> np.ndarray:
+        """Return estimates of log p(x) of each row, in nats, by importance sampling.
+
+        Codes are drawn from each row's posterior ([1]_, equation 8). On average the estimate is
+        too low, by less the more codes are drawn, and never by more than `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_rows, n_features)
+            Rows.
+        n_samples : int, default=128
+            Number of codes drawn for each row.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            Log-likelihoods in the units of X, float64.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a positive integer.
+
+        References
+        ----------
+        .. [1] Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016.
+        """
+        X, n_draws = self._known_rows(X), self._checked_n_samples(n_samples)
+        generator = make_generator(random_state)
+        return self._in_nats(partial(importance_weighted, n_draws=n_draws, generator=generator), X)
+
+    def posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of each row's posterior, a diagonal Gaussian.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples, n_components_)
+            What `transform` returns, in X's floating dtype.
+        std : ndarray of shape (n_samples, n_components_)
+            Standard deviations; those of the prior are 1.
+        """
+        return self._posterior(self._known_rows(X))
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
+    ) -> np.ndarray:
+        """Draw rows from the fitted model: codes from the prior, rows from the likelihood.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws; None continues NumPy's global generator, as everywhere in
+            scikit-learn.
+        mean : bool, default=False
+            Whether rows are the likelihood's means, without its noise.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features_in_)
+            Float64 rows, in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a positive integer.
+        """
+        check_is_fitted(self)
+        n_rows = self._checked_n_samples(n_samples)
+        return self._draw(n_rows, make_generator(random_state), mean)
+
+    def sample_like(self, X: Any, random_state: Any = None, *, mean: bool = False) -> np.ndarray:
+        """Draw a row around each row of X: a code from its posterior, a row from the likelihood.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws.
+        mean : bool, default=False
+            Whether rows are the likelihood's means, without its noise.
+
+        Returns
+        -------
+        X_drawn : ndarray of shape (n_samples, n_features_in_)
+            Float64 rows, in the units of the training data.
+        """
+        means, deviations = self._posterior(self._known_rows(X))
+        generator = make_generator(random_state)
+        codes = means + deviations * normal(means.shape, generator).numpy()
+        return self._rows_like(codes, generator, mean)
+
+    def _lower_bounds(self, X: Any) -> np.ndarray:
+        points = whitened_normals(_SCORING_POINTS, self.n_components_)
+        return self._in_nats(partial(lower_bounds, points=points), X)
+
+    def _in_nats(self, bound: Callable[..., Tensor], X: Any) -> np.ndarray:
+        """Return ``bound(core, x, likelihood=...)`` of each row in the units of X."""
+        # In float64 whatever X is: errors are divided by a noise variance that can be small.
+        function = partial(bound, likelihood=self._likelihood())
+        device = evaluation_device(self.device)
+        bounds = self._net.map_rows(function, X, device, dtype=np.float64)
+        return bounds - self._net.scaling.log_volume
+
+    def _posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        net, basis = self._net, self._net.basis
+        device = evaluation_device(self.device)
+        both = net.map_rows(lambda core, x: torch.cat(core.posterior(x), 1), X, device)
+        mean, log_variance = np.split(both, 2, axis=1)
+        std = np.exp(0.5 * log_variance)
+        if basis is None:
+            return mean, std
+        sorted_codes = basis.forward.astype(X.dtype)  # a permutation, up to signs
+        return mean @ sorted_codes.T, std @ abs(sorted_codes).T
+
+    def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:
+        codes = normal((n_samples, self.n_components_), generator).numpy()
+        return self._rows_like(codes, generator, mean)
+
+    def _rows_like(self, codes: np.ndarray, generator: Generator, mean: bool) -> np.ndarray:
+        rows = self._decode(codes.astype(np.float64))
+        if mean:
+            return rows
+        return rows + np.sqrt(self.noise_variance_) * normal(rows.shape, generator).numpy()
+
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
+        """Sort the codes by their divergence from the prior, with PCA's rule for signs."""
+        self._net.basis = None
+        divergences = divergence_per_code(*self._posterior(X))
+        origin, device = np.zeros(self.n_components_), evaluation_device(self.device)
+        signs = signs_of(self._net.loadings(origin, device))
+        order = np.argsort(-divergences, kind="stable")
+        forward = np.diag(signs)[order]
+        self._net.basis = LatentBasis(origin, forward, forward.T, origin)
+
+    def _publish(self, X: Any, n_before: int) -> None:
+        self.noise_variance_ = self._noise_variance()
+        means, deviations = self._posterior(X)
+        divergences = divergence_per_code(means, deviations)
+        before = None
+        if n_before:
+            before = (n_before, self._code_mean, self._code_covariance)
+            share = n_before / (n_before + len(means))
+            divergences = share * self.kl_per_component_ + (1 - share) * divergences
+        self.kl_per_component_ = divergences
+        self._code_mean, self._code_covariance = fit_gaussian(means, before)
+        self.active_components_ = np.diag(self._code_covariance) > _LEAST_ACTIVITY
+        some = X[:: -(-X.shape[0] // _ROWS_BOUNDED)]
+        self.lower_bound_ = float(self._lower_bounds(some).mean())
+        if not n_before:
+            n_varying = int((~self._net.scaling.constant).sum())
+            self._warn_of_inactive(min(self.n_components_, n_varying, X.shape[0] - 1))
+
+    def _warn_of_inactive(self, n_possible: int) -> None:
+        """Warn if most of the components that can be active say nothing about a row."""
+        n_active = int(self.active_components_.sum())
+        if 2 * n_active >= n_possible:
+            return
+        beta = value_at(self.beta, 1.0)
+        remedy = f"Lower beta, which is {beta}" if beta > 1 else "Lower n_components"
+        warnings.warn(
+            f"{n_active} of {self.n_components_} components are active: the posterior means of "
+            f"the others hardly vary over the training rows and tell nothing of them. {remedy}.",
+            UserWarning,
+            stacklevel=6,
+        )
