@@ -36,11 +36,9 @@ from ._slots import (
 from ._steps import Corrupt
 from .modules import MLP, Autoencoder, Core, MirroredMLP
 from .objectives import (
-    L1,
     CodeActivation,
     Huber,
     Identity,
-    KLSparsity,
     Loss,
     Objective,
     Schedule,
@@ -144,9 +142,9 @@ default=None
         What is added to the loss, objects of `skae.objectives`. "kl_sparsity" needs
         ``code_activation="logistic"``.
     pretraining : {"greedy"} or None, default=None
-        "greedy" trains the layers one after the other, each as an autoencoder of what the layers
-        before it return, for a tenth of `max_iter` epochs each, and then all together. Needs
-        ``init="random"`` and built-in networks.
+        "greedy" lets `fit` train the layers one after the other, each as an autoencoder of what
+        the layers before it return, for a tenth of `max_iter` epochs each, and then all together.
+        Needs ``init="random"`` and built-in networks with hidden layers.
     ordered : bool, default=False
         Whether codes are trained in order: each row may use a random number of the first codes
         only (nested dropout), so that others can be set to zero and the first still serve alone.
@@ -182,9 +180,9 @@ default=None
     gain_over_pca_ : float
         Score of the held-out rows, with all codes trained, minus what it was at the PCA start; 0.0
         where that was kept. It belongs to an epoch that was selected for it, and is therefore
-        optimistic. It is not negative, unless a loss other than the squared error, a penalty,
-        ``scale="standard"`` or a corruption made the choice. Set where the start was PCA and rows
-        were held out from a first fit.
+        optimistic. It is not negative, unless another loss than the squared error, a penalty,
+        ``scale="standard"``, a corruption or ``ordered=True`` made the choice. Set where the start
+        was PCA and rows were held out from a first fit.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -375,11 +373,12 @@ default=None
     def _penalties(self) -> list[Term]:
         return resolve_penalties(self.penalty, self._activation(), self._loss())
 
+    def _loss_term(self, scaling: Scaling, device: torch.device) -> Term:
+        loss = self._loss()
+        return OnRawRows(loss, scaling.center, scaling.scale, device) if loss.raw_target else loss
+
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
-        loss: Term = self._loss()
-        if self._link():
-            loss = OnRawRows(loss, scaling.center, scaling.scale, device)
-        return Objective(loss, *self._penalties())
+        return Objective(self._loss_term(scaling, device), *self._penalties())
 
     def _loss_unit(self, scaling: Scaling) -> float:
         squared = isinstance(self._loss(), SquaredError | Huber)
@@ -402,10 +401,11 @@ default=None
         elif loss.raw_target and isinstance(core.decoder, MLP | MirroredMLP):
             core.decoder.offset_outputs(torch.from_numpy(offset))
 
-    def _pretrain(self, core: Any, rows: Rows, generator: Generator) -> None:
+    def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
         if self.pretraining == "greedy":
-            batch_size = rows_per_batch(self.batch_size, rows.n_rows)
-            pretrain_greedily(core, rows, generator, self.max_iter, batch_size, self.learning_rate)
+            settings = rows_per_batch(self.batch_size, rows.n_rows), self.learning_rate
+            loss = self._loss_term(scaling, torch.device("cpu"))
+            pretrain_greedily(core, rows, generator, self.max_iter, *settings, loss)
 
     def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
         device = evaluation_device(self.device)
@@ -426,8 +426,8 @@ default=None
         unit = 1.0 if activation.gives_unit_codes else self._net.scaling.unit
         if self.ordered:
             return untouched_basis(moments, unit)
-        sparse = any(isinstance(penalty, L1 | KLSparsity) for penalty in self._penalties())
-        if sparse or not isinstance(activation, Identity):
+        fixed_axes = any(penalty.axis_aligned for penalty in self._penalties())
+        if fixed_axes or not isinstance(activation, Identity):
             return permuted_basis(moments, unit)
         return rotated_basis(moments)
 

@@ -100,7 +100,7 @@ class Fitting(GuardedState, ABC):
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         """Draw rows, float64 of shape (n_samples, n_features)."""
 
-    def _pretrain(self, core: Any, rows: Rows, generator: Generator) -> None:
+    def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
         """Train parts of the core, on the CPU, before the whole is trained."""
 
     def _n_encoded(self) -> int:
@@ -223,7 +223,8 @@ class Fitting(GuardedState, ABC):
         core.leave_out(torch.from_numpy(scaling.constant))
         rows = StreamedRows(X, training, scaling, torch.device("cpu"))
         self._start(core, axes if self._starts_at_pca() else None, scaling, rows, generator)
-        self._pretrain(core, rows, generator)
+        if not more_to_come:
+            self._pretrain(core, scaling, rows, generator)
         return self._open(build, core, scaling, generator), scaling.mean
 
     def _check_values(self, scaling: Scaling, summary: ColumnSummary) -> None:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from ._batches import Rows
 from ._steps import AutogradStep
 from .modules import Autoencoder
-from .objectives import Objective, Schedule, SquaredError
+from .objectives import Objective, Schedule, SquaredError, Term
 from .objectives._schedules import value_at
 
 
@@ -47,11 +47,12 @@ def pretrain_greedily(
     max_iter: int,
     batch_size: int,
     learning_rate: float | Schedule,
+    loss: Term,
 ) -> None:
     """Train each hidden layer as an autoencoder of what the layers before it return [1]_.
 
-    The encoder's layer is paired with the decoder's that undoes it, weights tied or not. Training
-    minimises the squared error.
+    The encoder's layer is paired with the decoder's that undoes it, weights tied or not. The
+    outermost pair minimises the loss and the others the squared error, without dropout.
 
     Parameters
     ----------
@@ -65,11 +66,13 @@ def pretrain_greedily(
         Ten times the epochs per layer, and rows per step.
     learning_rate : float or Schedule
         Step size of Adam; of a schedule, the largest at its start, middle and end.
+    loss : Term
+        What the reconstruction of rows is trained for.
 
     Raises
     ------
     ValueError
-        If the network has parts of the user's own or linear paths.
+        If the network has parts of the user's own, linear paths or no hidden layers.
 
     References
     ----------
@@ -78,15 +81,17 @@ def pretrain_greedily(
     """
     if core.has_foreign_parts or core.encoder.linear is not None:
         raise ValueError(
-            "pretraining='greedy' needs init='random' and built-in networks with hidden layers: it "
-            "takes the place of the PCA start. Set init='random', or leave pretraining at None."
+            "pretraining='greedy' needs built-in networks with hidden layers and without a PCA "
+            "start, whose place it takes. Set init='random', hidden_layer_sizes to one width or "
+            "more, and encoder and decoder to None; or leave pretraining at None."
         )
     trained: list[nn.Module] = []
     rate = max(value_at(learning_rate, progress) for progress in (0.0, 0.5, 1.0))
     for encode, decode in _pairs(core):
         seen = EncodedRows(rows, trained)
         pair = Autoencoder(encode, decode)
-        step = AutogradStep(pair, Objective(SquaredError()), generator, learning_rate=rate)
+        objective = Objective(SquaredError() if trained else loss)
+        step = AutogradStep(pair, objective, generator, learning_rate=rate)
         for _ in range(math.ceil(max_iter / 10)):
             for x in seen.epoch(batch_size, generator):
                 step(x)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
 from ._parameters import NONE, Constraint, Kind, OneOf, an_instance_of
 from .objectives import (
     ACAI,
@@ -55,19 +57,28 @@ _CORRUPT = Kind(
     lambda value: callable(value) and not isinstance(value, type),
 )
 
+_PENALTY: list[Constraint] = [OneOf(*PENALTIES), an_instance_of(Term), NONE]
+
 SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
-    "loss": [OneOf(*LOSSES), an_instance_of(Loss)],
+    "loss": [
+        OneOf(*LOSSES),
+        Kind(
+            "an instance of Loss for reconstructions",
+            lambda value: isinstance(value, Loss) and not value.needs_outputs,
+        ),
+    ],
     "corruption": [OneOf(*CORRUPTIONS), _CORRUPT, NONE],
     "code_activation": [OneOf(*CODE_ACTIVATIONS), an_instance_of(CodeActivation)],
     "penalty": [
-        OneOf(*PENALTIES),
-        an_instance_of(Term),
+        *_PENALTY,
         Kind("a list of these", lambda value: isinstance(value, list | tuple)),
-        NONE,
     ],
     "latent_density": [
         OneOf("gaussian"),
-        Kind("an estimator with fit and sample", lambda value: hasattr(value, "sample")),
+        Kind(
+            "an estimator with fit and sample",
+            lambda value: isinstance(value, BaseEstimator) and hasattr(value, "sample"),
+        ),
     ],
 }
 
@@ -89,7 +100,7 @@ def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -
     listed = value if isinstance(value, list | tuple) else [value]
     penalties = []
     for each in listed:
-        if not any(constraint.allows(each) for constraint in SLOT_CONSTRAINTS["penalty"]):
+        if not any(constraint.allows(each) for constraint in _PENALTY):
             raise ValueError(
                 "The 'penalty' parameter of AutoencoderTransformer must be a list of instances of "
                 f"Term or of {sorted(PENALTIES)}. Got {each!r} in it."
@@ -97,6 +108,12 @@ def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -
         if each is not None:
             penalties.append(resolve(each, PENALTIES))
     for penalty in penalties:
+        if penalty.needs_outputs or isinstance(penalty, Loss):
+            raise ValueError(
+                f"penalty={penalty!r} is not a penalty on the codes of an autoencoder: it is a "
+                "loss, or needs what only another network returns. Use one of "
+                f"{sorted(PENALTIES)} or a Term of your own."
+            )
         if penalty.adversarial and loss.raw_target:
             raise ValueError(
                 f"penalty={penalty!r} needs a loss in the units of X, which loss={loss!r} is not. "

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from .modules import Core
-from .modules._building import lent_to
-from .objectives import Objective, Schedule
+from .modules._building import foreign_code, lent_to
+from .objectives import Corruption, Objective, Schedule
 from .objectives._schedules import value_at
 
 # A larger batch is worked off in slices of this many rows: memory stays bounded, and noise and
-# normalisation belong to the whole batch, so the result is that of one piece, to rounding (batch
-# statistics in a network of the user's are those of a slice).
+# normalisation belong to the whole batch, so the result is that of one piece, to rounding (what
+# terms or networks of the user's compute over rows together is that of a slice).
 _SLICE_ROWS = 4096
 
 Corrupt = Callable[[Tensor, Generator], Tensor]
@@ -31,21 +32,27 @@ def even_slices(n_rows: int, most: int) -> list[slice]:
 def corrupted(x: Tensor, corrupt: Corrupt | None, generator: Generator) -> Tensor:
     """Return what the encoder is given for a batch x; `corrupt` works on a copy.
 
+    A callable of the user's own may draw from torch's global generators: they are lent to it.
+
     Raises
     ------
     ValueError
-        If it returns anything but rows of the same shape.
+        If it returns anything but finite rows of the same shape.
     """
     if corrupt is None:
         return x
-    x_in = corrupt(x.clone(), generator)
+    own = isinstance(corrupt, Corruption)
+    with nullcontext() if own else foreign_code(generator, x.dtype, x.device):
+        x_in = corrupt(x.clone(), generator)
     shape = tuple(x_in.shape) if isinstance(x_in, Tensor) else None
     if shape != tuple(x.shape):
         raise ValueError(
             f"corruption must return a tensor of the batch's shape {tuple(x.shape)}, but "
             f"{corrupt!r} returned {'shape ' + str(shape) if shape else repr(x_in)}."
         )
-    return x_in
+    if not (own or x_in.isfinite().all()):
+        raise ValueError(f"corruption must return finite rows, but {corrupt!r} did not.")
+    return x_in.to(x)
 
 
 class AutogradStep:

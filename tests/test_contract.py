@@ -1283,6 +1283,30 @@ def test_own_factory(model, blobs, factory):
     assert_same(outputs(copied, blobs), outputs(first, blobs))
 
 
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_own_network_may_work_in_place(model, blobs, part):
+    """Layers that overwrite their input change neither the rows nor the codes."""
+    outcomes = []
+    for inplace in (False, True):
+
+        def make(n_in, n_out, inplace=inplace):
+            relu = torch.nn.LeakyReLU(0.5, inplace=inplace)
+            return torch.nn.Sequential(relu, torch.nn.Linear(n_in, n_out))
+
+        fitted = clone(model).set_params(**{part: make}, max_iter=5).fit(blobs)
+        outcomes.append([fitted.score(blobs), *fitted.loss_curve_])
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("kind", ["pca", "random"])
+def test_dropout_takes_part(model, blobs, kind):
+    """It changes training, and nothing after it: results are the same at every call."""
+    model.set_params(hidden_layer_sizes=(8,), init=kind)
+    dropped = clone(model).set_params(dropout=0.5).fit(blobs)
+    assert not np.allclose(dropped.loss_curve_, clone(model).fit(blobs).loss_curve_)
+    assert_same(outputs(dropped, blobs), outputs(dropped, blobs))
+
+
 def test_own_module(model, blobs):
     """A module is copied: fit leaves it alone, starts from its weights, and clone copies it."""
     torch.manual_seed(0)

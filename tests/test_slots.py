@@ -11,13 +11,17 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import check_estimator
 
 from skae import AutoencoderTransformer, VAETransformer
+from skae.modules import MLP, Autoencoder
 from skae.objectives import (
     L1,
     L2,
+    CodeActivation,
     Contractive,
     CosineDecay,
+    GaussianNegativeLogLikelihood,
     GaussianNoise,
     Huber,
+    KLDivergence,
     KLSparsity,
     LinearWarmup,
     MaskingNoise,
@@ -222,6 +226,33 @@ def test_kl_sparsity_reaches_its_target(digits, init):
     assert np.abs(codes.mean(0) - 0.1).max() < 0.02
 
 
+def test_kl_sparsity_reaches_its_target_in_order(digits):
+    """Penalties see all codes, also those that are not let through to the decoder."""
+    settings = dict(init="random", code_activation="logistic", max_iter=150, learning_rate=3e-3)
+    model = AutoencoderTransformer(12, ordered=True, penalty=KLSparsity(0.1), **settings, **QUICK)
+
+    assert np.abs(model.fit_transform(digits).mean(0) - 0.1).max() < 0.02
+
+
+class LogSparse(Term):
+    """A penalty that favours zeros, which a rotation would fill."""
+
+    axis_aligned = True
+
+    def __call__(self, x, out):
+        """Return the penalty per row."""
+        return out.z.square().mul(10).log1p().sum(1)
+
+
+def test_a_penalty_of_ones_own_can_forbid_rotation(digits):
+    """With `axis_aligned` codes are the network's, sorted and in X's unit."""
+    model = AutoencoderTransformer(4, penalty=LogSparse(), max_iter=2, **QUICK).fit(digits)
+    forward = model._net.basis.forward
+
+    assert np.all((forward != 0).sum(0) == 1)
+    assert np.all((forward != 0).sum(1) == 1)
+
+
 def test_kl_sparsity_needs_codes_between_0_and_1(blobs):
     """The error names the penalty and the remedy."""
     model = AutoencoderTransformer(2, penalty="kl_sparsity")
@@ -313,9 +344,34 @@ def test_pretrained_layers_start_better(digits, tied):
     assert pretrained.score(digits) > plain.score(digits) + 0.08
 
 
+def test_pretraining_is_for_the_loss(digits):
+    """The layer that returns rows is pretrained for logits where the loss reads it as such."""
+    binary = (digits[:800] > 0.5).astype(float)
+    settings = dict(hidden_layer_sizes=(64, 32), loss="bernoulli", init="random", max_iter=30)
+    first = {
+        how: AutoencoderTransformer(8, pretraining=how, **{**QUICK, **settings})
+        .fit(binary)
+        .loss_curve_[0]
+        for how in (None, "greedy")
+    }
+
+    assert first["greedy"] < first[None] - 0.5
+
+
+def test_partial_fit_does_not_pretrain(digits):
+    """A call is one epoch, whatever `max_iter`."""
+    curves = []
+    for max_iter in (10, 400):
+        model = AutoencoderTransformer(4, pretraining="greedy", init="random", max_iter=max_iter)
+        model.set_params(hidden_layer_sizes=(32,), random_state=0)
+        curves.append(model.partial_fit(digits[:200]).loss_curve_)
+
+    assert curves[0] == curves[1]
+
+
 def test_greedy_pretraining_needs_a_random_start(blobs):
     """The error says what to set."""
-    with pytest.raises(ValueError, match="pretraining='greedy' needs init='random'"):
+    with pytest.raises(ValueError, match=r"pretraining='greedy' needs .* Set init='random'"):
         AutoencoderTransformer(2, pretraining="greedy").fit(blobs)
 
 
@@ -398,7 +454,33 @@ def test_a_corruption_may_work_in_place(digits):
     assert curves[0] == curves[1]
 
 
+def test_corruption_of_ones_own_may_draw_as_torch_does(digits):
+    """Draws from torch's global generator follow `random_state`, and any float dtype will do."""
+
+    def noisy(x, generator):
+        return x + torch.randn(x.shape, dtype=torch.float64)
+
+    torch.manual_seed(5)
+    state, curves = torch.get_rng_state(), []
+    for _ in range(2):
+        model = AutoencoderTransformer(3, corruption=noisy, max_iter=4, random_state=0)
+        curves.append(model.fit(digits[:300]).validation_loss_curve_)
+
+    assert curves[0] == curves[1]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 # -- order -------------------------------------------------------------------------------------
+
+
+def test_first_codes_are_drawn_more_often():
+    """As many rows use k codes as k ** -0.5 says."""
+    core = Autoencoder(MLP(5, 4, []), MLP(4, 5, []), ordered=True, n_components=4)
+    kept = core.draw_noise(100_000, torch.Generator().manual_seed(0))["kept"]
+    odds = np.arange(1, 5) ** -0.5
+    drawn = np.bincount(kept[:, 0].numpy(), minlength=5)[1:] / 100_000
+
+    np.testing.assert_allclose(drawn, odds / odds.sum(), atol=0.01)
 
 
 def test_ordered_codes_can_be_cut(digits):
@@ -535,6 +617,14 @@ class PerBatch(Term):
         return out.z.abs().mean()
 
 
+class Halved(CodeActivation):
+    """A code activation that loses half of the codes."""
+
+    def __call__(self, z):
+        """Return the first half."""
+        return z[:, : z.shape[1] // 2]
+
+
 BAD_SLOTS = [
     (dict(penalty=L1(-1.0)), r"'weight' parameter of L1 .*range \[0, inf\).*Got -1.0"),
     (dict(penalty=L1("a")), r"'weight' parameter of L1 .*Got 'a'"),
@@ -547,6 +637,17 @@ BAD_SLOTS = [
     (dict(corruption=MaskingNoise), "a callable .* not a class"),
     (dict(corruption=lambda x, generator: x[:, :2]), r"shape \(32, 64\).*returned shape \(32, 2\)"),
     (dict(corruption=lambda x, generator: None), r"shape \(32, 64\).*returned None"),
+    (dict(corruption=lambda x, generator: x / 0), "corruption must return finite rows"),
+    (dict(penalty=[["l1"]]), r"Got \['l1'\] in it"),
+    (dict(penalty=KLDivergence()), "KLDivergence.* is not a penalty on the codes"),
+    (dict(penalty="l2", loss=GaussianNegativeLogLikelihood()), "an instance of Loss for recon"),
+    (dict(penalty=Huber()), "Huber.* is not a penalty on the codes"),
+    (dict(penalty=L2(LinearWarmup(end=-5.0))), r"LinearWarmup\(end=-5.0\) returned -"),
+    (dict(learning_rate=CosineDecay(-1e-2)), r"CosineDecay\(start=-0.01\) returned -0.01 at"),
+    (dict(code_activation=TopK(2.7)), r"'n_active' .* an int in the range \[1, inf\). Got 2.7"),
+    (dict(code_activation=Halved()), r"encoder's shape \(32, 2\), but Halved\(\) .* \(32, 1\)"),
+    (dict(latent_density=KernelDensity), "an estimator with fit and sample"),
+    (dict(pretraining="greedy", init="random", hidden_layer_sizes=()), "with hidden layers"),
 ]
 
 
@@ -554,4 +655,4 @@ BAD_SLOTS = [
 def test_what_does_not_fit_a_slot_is_named(digits, variant, message):
     """Numbers out of range and functions that return something else are errors of one sentence."""
     with pytest.raises(ValueError, match=message):
-        AutoencoderTransformer(2, batch_size=32, **QUICK, **variant).fit(digits[:96])
+        AutoencoderTransformer(2, **{"batch_size": 32, **QUICK, **variant}).fit(digits[:96])

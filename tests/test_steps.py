@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from skae._steps import AutogradStep
+from skae._batches import ResidentRows
+from skae._steps import AutogradStep, even_slices
+from skae._training import HeldOut
 from skae.modules import MLP, VAE, VQVAE, Autoencoder, EMAQuantizer
 from skae.objectives import (
     Commitment,
@@ -83,6 +85,41 @@ def test_slices_of_a_batch_equal_the_whole(kind, dropout):
     assert whole_loss == pytest.approx(sliced_loss, rel=1e-12)
     for name in whole:
         torch.testing.assert_close(whole[name], sliced[name], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
+def test_masks_are_drawn_in_training_and_each_of_them_acts(kind):
+    """Either mask changes the output; a core that is evaluated has none."""
+    core, _ = make_core(kind, dropout=0.5)
+    x = batches(1)[0]
+    noise = core.draw_noise(len(x), generator())
+    plain = {name: drawn for name, drawn in noise.items() if name not in ("encoder", "decoder")}
+    expected = core(x, plain).x_hat
+    for name in ("encoder", "decoder"):
+        assert noise[name].shape == (len(x), 8)
+        assert not torch.allclose(core(x, {**plain, name: noise[name].double()}).x_hat, expected)
+    assert core.eval().draw_noise(len(x), generator()).keys() == plain.keys()
+
+
+def test_held_out_rows_are_judged_without_dropout():
+    """Their loss is that of the whole network, and training goes on with masks."""
+    (x,) = batches(1)
+    core, objective = make_core("autoencoder", dropout=0.5)
+    losses = HeldOut(core, objective, ResidentRows(x), generator()).losses()
+
+    torch.testing.assert_close(losses, (core(x).x_hat - x).square().sum(1))
+    assert "encoder" in core.draw_noise(3, generator())
+
+
+@pytest.mark.parametrize(("n_rows", "most"), [(1, 4), (4, 4), (4097, 4096), (10, 3)])
+def test_slices_are_few_and_even(n_rows, most):
+    """They cover all rows in order, none is longer than allowed, and lengths are alike."""
+    slices = even_slices(n_rows, most)
+    lengths = [len(range(n_rows)[rows]) for rows in slices]
+
+    assert np.concatenate([np.arange(n_rows)[rows] for rows in slices]).tolist() == [*range(n_rows)]
+    assert len(slices) == -(-n_rows // most)
+    assert max(lengths) - min(lengths) < len(slices)
 
 
 def test_epoch_loss_is_the_mean_over_rows_and_starts_anew():

@@ -67,7 +67,14 @@ class Autoencoder(Core):
         return self._activate(self.encoder(x))
 
     def _activate(self, z: Tensor) -> Tensor:
-        return z if self.code_activation is None else self.code_activation(z)
+        codes = z if self.code_activation is None else self.code_activation(z)
+        if not isinstance(codes, Tensor) or codes.shape != z.shape:
+            got = f"shape {tuple(codes.shape)}" if isinstance(codes, Tensor) else repr(codes)
+            raise ValueError(
+                f"code_activation must return codes of the encoder's shape {tuple(z.shape)}, but "
+                f"{self.code_activation!r} returned {got}."
+            )
+        return codes
 
     def draw_noise(self, n_rows: int, generator: Generator) -> dict[str, Tensor]:
         """Draw dropout masks and, as "kept", how many codes each row may use, (n_rows, 1)."""
@@ -80,8 +87,8 @@ class Autoencoder(Core):
         return noise
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> AutoencoderOutput:
-        """Encode, let the first "kept" codes through (all without noise), and decode."""
-        z = self._activate(self.encoder(x, *self._masks(noise, "encoder")))
+        """Encode and decode what is let through: the first "kept" codes, all without noise."""
+        z = through = self._activate(self.encoder(x, *self._masks(noise, "encoder")))
         if noise and "kept" in noise:
-            z = z * (torch.arange(z.shape[1], device=z.device) < noise["kept"])
-        return AutoencoderOutput(self.decoder(z, *self._masks(noise, "decoder")), z, x)
+            through = z * (torch.arange(z.shape[1], device=z.device) < noise["kept"])
+        return AutoencoderOutput(self.decoder(through, *self._masks(noise, "decoder")), z, x)

@@ -134,7 +134,13 @@ def _make_foreign(role: str, part: Any, n_in: int, n_out: int) -> nn.Module:
             f"The {role} must map rows of shape (2, {n_in}) to shape (2, {n_out}), but "
             f"{type(module).__name__} returned shape {shape}."
         )
+    module.register_forward_pre_hook(_on_a_copy)
     return module.train()
+
+
+def _on_a_copy(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Give a module copies, so that layers that work in place leave rows and codes as they are."""
+    return tuple(each.clone() for each in inputs)
 
 
 @contextmanager

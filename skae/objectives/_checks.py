@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -16,10 +16,20 @@ def check_real(owner: object, name: str, interval: str) -> None:
     """
     value = getattr(owner, name)
     if not lies_in(interval, value):
-        raise ValueError(
-            f"The {name!r} parameter of {type(owner).__name__} must be a float in the range "
-            f"{interval}. Got {value!r} instead."
-        )
+        raise ValueError(_message(owner, name, f"a float in the range {interval}", value))
+
+
+def check_integer(owner: object, name: str, interval: str) -> None:
+    """Check that an attribute is an integer in an interval; see `check_real`."""
+    value = getattr(owner, name)
+    if not (isinstance(value, Integral) and lies_in(interval, value)):
+        raise ValueError(_message(owner, name, f"an int in the range {interval}", value))
+
+
+def _message(owner: object, name: str, wanted: str, value: Any) -> str:
+    return (
+        f"The {name!r} parameter of {type(owner).__name__} must be {wanted}. Got {value!r} instead."
+    )
 
 
 def lies_in(interval: str, value: Any) -> bool:

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from ._checks import check_real
+from ._checks import check_integer
 
 
 class CodeActivation(ABC, BaseEstimator):
@@ -89,6 +89,6 @@ class TopK(CodeActivation):
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return codes (batch, n_components) with `n_active` entries per row."""
-        check_real(self, "n_active", "[1, inf)")
+        check_integer(self, "n_active", "[1, inf)")
         chosen = z.abs().topk(min(int(self.n_active), z.shape[1]), dim=1).indices
         return torch.zeros_like(z).scatter(1, chosen, z.gather(1, chosen))

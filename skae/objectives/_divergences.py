@@ -33,6 +33,8 @@ class KLDivergence(Term):
     tensor([1.])
     """
 
+    needs_outputs = ("mean", "log_variance")
+
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the divergence per row, shape (batch,)."""
         variance = out.log_variance.exp()

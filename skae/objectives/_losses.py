@@ -171,6 +171,8 @@ class GaussianNegativeLogLikelihood(Loss):
     tensor([1.8379])
     """
 
+    needs_outputs = ("noise_variance",)
+
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the negative log-likelihood per row, shape (batch,)."""
         squared_error = (x - out.x_hat).square().sum(1)
@@ -304,6 +306,8 @@ class Commitment(Term):
     >>> Commitment()(z, VQVAEOutput(x_hat=z, z=z, z_e=2 * z, codes=None))
     tensor([2.])
     """
+
+    needs_outputs = ("z_e",)
 
     def __init__(self, weight: float | Schedule = 0.25) -> None:
         super().__init__(weight)

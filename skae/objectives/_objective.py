@@ -35,8 +35,16 @@ class Term(ABC, BaseEstimator):
     adversarial : bool
         Whether the term plays against the network, so that its values say nothing from one epoch
         to the next. It compares ``out.x_hat`` with rows in net units.
+    axis_aligned : bool
+        Whether the term gives each code a meaning of its own, as sparsity does, so that codes may
+        be sorted but not rotated.
+    needs_outputs : tuple of str
+        Fields of `out` that the term reads, beside those named in `__call__`.
     """
 
+    weight: float | Schedule = 1.0
+    axis_aligned: ClassVar[bool] = False
+    needs_outputs: ClassVar[tuple[str, ...]] = ()
     needs_input_gradient: ClassVar[bool] = False
     needs_unit_codes: ClassVar[bool] = False
     adversarial: ClassVar[bool] = False
@@ -191,10 +199,11 @@ class Objective:
         total = x.new_zeros(len(x))
         for term in self.terms:
             values = term(x, out)
-            if values.shape != total.shape:
+            if not isinstance(values, Tensor) or values.shape != total.shape:
+                got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else repr(values)
                 raise ValueError(
-                    f"{type(term).__name__} must return one value per row, shape ({len(x)},), but "
-                    f"returned shape {tuple(values.shape)}."
+                    f"{type(term).__name__} must return one value per row, a tensor of shape "
+                    f"({len(x)},), but returned {got}."
                 )
             total = total + value_at(term.weight, self.progress) * values
         return total

@@ -34,6 +34,8 @@ class L1(Term):
     tensor([7.])
     """
 
+    axis_aligned = True
+
     def __init__(self, weight: float | Schedule = 1e-3) -> None:
         super().__init__(weight)
 
@@ -77,7 +79,8 @@ class KLSparsity(Term):
     .. math:: \sum_j \rho \log \frac{\rho}{\hat\rho_j}
               + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j}
 
-    It belongs to the rows as a whole, so each of them gets the same value.
+    It belongs to the rows as a whole, so each of them gets the same value. Of a batch of more than
+    4096 rows, that are the rows of each of its slices.
 
     Parameters
     ----------
@@ -101,6 +104,7 @@ class KLSparsity(Term):
     tensor([0., 0.])
     """
 
+    axis_aligned = True
     needs_unit_codes = True
 
     def __init__(self, target: float = 0.05, weight: float | Schedule = 30.0) -> None:

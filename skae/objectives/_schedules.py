@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from sklearn.base import BaseEstimator
 
-from ._checks import check_real
+from ._checks import check_real, lies_in
 
 
 class Schedule(ABC, BaseEstimator):
@@ -128,5 +128,19 @@ class ExponentialDecay(Schedule):
 
 
 def value_at(scalar: float | Schedule, progress: float) -> float:
-    """Return a number, or what a schedule makes of `progress`."""
-    return scalar(progress) if isinstance(scalar, Schedule) else scalar
+    """Return a number, or what a schedule makes of `progress`.
+
+    Raises
+    ------
+    ValueError
+        If the schedule returns anything but a number in [0, inf).
+    """
+    if not isinstance(scalar, Schedule):
+        return scalar
+    value = scalar(progress)
+    if not lies_in("[0, inf)", value):
+        raise ValueError(
+            f"A schedule of a learning rate or weight must return floats in the range [0, inf). "
+            f"{scalar!r} returned {value!r} at progress {progress:.3g}."
+        )
+    return value
