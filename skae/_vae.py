@@ -94,6 +94,9 @@ class VAETransformer(VariationalModel):
     beta : float or Schedule, default=1.0
         Weight of the divergence from the prior in training, fixed or on a schedule such as
         `skae.objectives.LinearWarmup`. 1 is the evidence lower bound; scores always use 1.
+    free_bits : float, default=0.0
+        Nats that each code may tell about a row at no cost in training, which keeps codes from
+        being switched off; scores always use 0.
 
     Attributes
     ----------
@@ -159,6 +162,7 @@ class VAETransformer(VariationalModel):
     _constraints: ClassVar[dict[str, list[Constraint]]] = {
         **VariationalModel._constraints,
         "beta": [real("[0, inf)"), SCHEDULE],
+        "free_bits": [real("[0, inf)")],
     }
 
     def __init__(
@@ -186,6 +190,7 @@ class VAETransformer(VariationalModel):
         random_state: Any = None,
         verbose: int = 0,
         beta: float | Schedule = 1.0,
+        free_bits: float = 0.0,
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -209,6 +214,7 @@ class VAETransformer(VariationalModel):
         self.random_state = random_state
         self.verbose = verbose
         self.beta = beta
+        self.free_bits = free_bits
 
     def _loss_unit(self, scaling: Scaling) -> float:
         return float(len(scaling.mean))
@@ -220,7 +226,7 @@ class VAETransformer(VariationalModel):
         return partial(VAE, n_components=self.n_components_)
 
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
-        return Objective(self._likelihood(), KLDivergence(self.beta))
+        return Objective(self._likelihood(), KLDivergence(self.beta, self.free_bits))
 
     def _likelihood(self) -> Term:
         return GaussianNegativeLogLikelihood()

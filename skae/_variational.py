@@ -255,7 +255,9 @@ class VariationalModel(BaseAutoencoder):
         if 2 * n_active >= n_possible:
             return
         beta = value_at(self.beta, 1.0)
-        remedy = f"Lower beta, which is {beta}" if beta > 1 else "Lower n_components"
+        remedy = (
+            f"Lower beta, which is {beta}" if beta > 1 else "Lower n_components, or set free_bits"
+        )
         warnings.warn(
             f"{n_active} of {self.n_components_} components are active: the posterior means of "
             f"the others hardly vary over the training rows and tell nothing of them. {remedy}.",

@@ -249,6 +249,7 @@ CHANGES = {
     "warm_start": True,
     "random_state": 5,
     "beta": 7.0,
+    "free_bits": 0.1,
     "n_codes": 4,
     "codebook_size": 3,
     "decay": 0.5,

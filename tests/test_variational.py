@@ -186,3 +186,12 @@ def test_codes_that_no_row_can_use_are_not_reported(blobs):
         if X is blobs:
             model.set_params(init="random")
         assert len(model.fit(X).active_components_) == 9
+
+
+def test_free_bits_keep_codes_in_use(digits):
+    """Under a large beta each code tells about as many nats as are free."""
+    settings = dict(beta=100.0, early_stopping=False, max_iter=60, random_state=0)
+    model = VAETransformer(4, free_bits=0.5, **settings).fit(digits)
+
+    np.testing.assert_allclose(model.kl_per_component_, 0.5, atol=0.15)
+    assert model.active_components_.all()

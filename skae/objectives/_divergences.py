@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ._checks import check_real
 from ._objective import Term
+from ._schedules import Schedule
 
 
 class KLDivergence(Term):
@@ -18,10 +20,16 @@ class KLDivergence(Term):
     ----------
     weight : float or Schedule, default=1.0
         The beta of a beta-VAE; at 1 the objective is the negative evidence lower bound.
+    free_bits : float, default=0.0
+        Nats for each code that cost nothing: of a code whose mean divergence, over the rows that
+        are passed through together, is smaller, this is what counts ([2]_, equation 15, with every
+        code a group of its own).
 
     References
     ----------
     .. [1] Kingma and Welling, "Auto-Encoding Variational Bayes", 2014.
+    .. [2] Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling, "Improved Variational
+       Inference with Inverse Autoregressive Flow", 2016.
 
     Examples
     --------
@@ -35,7 +43,16 @@ class KLDivergence(Term):
 
     needs_outputs = ("mean", "log_variance")
 
+    def __init__(self, weight: float | Schedule = 1.0, free_bits: float = 0.0) -> None:
+        super().__init__(weight)
+        self.free_bits = free_bits
+
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the divergence per row, shape (batch,)."""
+        check_real(self, "free_bits", "[0, inf)")
         variance = out.log_variance.exp()
-        return 0.5 * (out.mean.square() + variance - 1 - out.log_variance).sum(1)
+        per_code = 0.5 * (out.mean.square() + variance - 1 - out.log_variance)
+        if self.free_bits:
+            charged = per_code.mean(0) > self.free_bits
+            per_code = per_code.where(charged, self.free_bits)
+        return per_code.sum(1)
