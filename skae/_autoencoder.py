@@ -94,7 +94,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     dropout : float, default=0.0
         Odds in [0, 1) that a hidden unit is switched off for a row and step of training; the linear
         path is spared. Networks of your own bring their own dropout.
-    weight_decay : float, default=0.0
+    weight_decay : float or Schedule, default=0.0
         Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
     max_grad_norm : float, default=None
         Gradients of a larger norm are scaled down to it. None leaves them alone.
@@ -268,7 +268,7 @@ default=None
         max_iter: int = 200,
         learning_rate: float | Schedule = 1e-3,
         dropout: float = 0.0,
-        weight_decay: float = 0.0,
+        weight_decay: float | Schedule = 0.0,
         max_grad_norm: float | None = None,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,

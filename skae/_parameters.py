@@ -114,7 +114,7 @@ SHARED_CONSTRAINTS: dict[str, list[Constraint]] = {
     "max_iter": [integer("[0, inf)")],
     "learning_rate": [real("(0, inf)"), SCHEDULE],
     "dropout": [real("[0, 1)")],
-    "weight_decay": [real("[0, inf)")],
+    "weight_decay": [real("[0, inf)"), SCHEDULE],
     "max_grad_norm": [real("(0, inf)"), NONE],
     "early_stopping": [BOOLEAN, OneOf("auto")],
     "validation_fraction": [real("(0, 1)")],

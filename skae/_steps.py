@@ -71,7 +71,7 @@ class AutogradStep:
         Source of the noise, on the CPU.
     learning_rate : float or Schedule
         Adam's step size.
-    weight_decay : float, default=0.0
+    weight_decay : float or Schedule, default=0.0
         What each step takes from the weights, relative to the step size.
     max_grad_norm : float or None, default=None
         Longer gradients are cut to this length.
@@ -93,7 +93,7 @@ class AutogradStep:
         generator: Generator,
         *,
         learning_rate: float | Schedule,
-        weight_decay: float = 0.0,
+        weight_decay: float | Schedule = 0.0,
         max_grad_norm: float | None = None,
         corrupt: Corrupt | None = None,
         slice_rows: int = _SLICE_ROWS,
@@ -159,8 +159,8 @@ class AutogradStep:
             norm = self.gradient.norm().clamp(min=torch.finfo(self.gradient.dtype).tiny)
             self.gradient.mul_((self.max_grad_norm / norm).clamp(max=1.0))
         rate = self.rate
-        if self.weight_decay:
-            self.weights[: self._n_decayed].mul_(1 - rate * self.weight_decay)
+        if decay := value_at(self.weight_decay, self.objective.progress):
+            self.weights[: self._n_decayed].mul_(1 - rate * decay)
         self.n_steps += 1
         torch._fused_adam_(
             [self.weights],

@@ -401,6 +401,24 @@ def test_the_gain_is_over_pca_or_not_there(digits):
     assert not hasattr(again, "gain_over_pca_")
 
 
+def test_weight_decay_follows_a_schedule(digits):
+    """A decay that ends at once is next to none, and one that stays is as strong as the number."""
+    settings = dict(max_iter=20, init="random", **QUICK)
+    decays = {
+        "none": 0.0,
+        "gone": LinearWarmup(fraction=1e-9, start=10.0, end=0.0),
+        "kept": LinearWarmup(fraction=1e-9, start=10.0, end=10.0),
+        "number": 10.0,
+    }
+    scores = {
+        name: AutoencoderTransformer(4, weight_decay=decay, **settings).fit(digits).score(digits)
+        for name, decay in decays.items()
+    }
+
+    assert scores["kept"] == scores["number"] < scores["none"] - 0.05
+    assert scores["gone"] == pytest.approx(scores["none"], abs=0.05)
+
+
 def test_schedules_go_on_over_parts(digits):
     """With a warm-up from zero the first part teaches nothing and later ones do."""
     model = AutoencoderTransformer(
