@@ -131,11 +131,13 @@ class FittedNet:
     def loadings(self, code: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the Jacobian of `decode` at a code, float64 (n_components, n_features)."""
         core = self.core(torch.float64, device)
-        axes = torch.eye(len(code), device=device, dtype=torch.float64)
-        at = torch.from_numpy(code).to(axes).expand_as(axes)
-        _, slopes = torch.autograd.functional.jvp(partial(self._rows, core), at, axes)
+        at = torch.tensor(code, device=device, dtype=torch.float64)
+        rows = partial(self._rows, core)
+        with lent_to(core, at):
+            # Networks of the user's are sure to have gradients, but perhaps no second ones.
+            slopes = _jacobian_by_rows(rows, at) if core.has_foreign_parts else _jacobian(rows, at)
         scale = 1.0 if self.link else self.scaling.scale
-        return slopes.detach().cpu().numpy() * scale
+        return slopes.cpu().numpy() * scale
 
     def _codes(self, core: Any, x: Tensor) -> Tensor:
         raw = core.encode(x)
@@ -203,3 +205,22 @@ class FittedNet:
                 f"the training data. The largest is {abs(X).max():.1e}."
             )
         return joined
+
+
+def _jacobian(rows: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """Return the Jacobian (n_components, n_features) of `rows` at a code, a code at a time."""
+    axes = torch.eye(len(at), device=at.device, dtype=at.dtype)
+    _, slopes = torch.autograd.functional.jvp(rows, at.expand_as(axes), axes)
+    return slopes.detach()
+
+
+def _jacobian_by_rows(rows: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """Return `_jacobian` by gradients of the features, some features at a time."""
+    with torch.no_grad():
+        n_features = rows(at.expand(1, -1)).shape[1]
+    parts = []
+    for features in torch.arange(n_features, device=at.device).split(BLOCK_ROWS):
+        codes = at.repeat(len(features), 1).requires_grad_()
+        chosen = rows(codes).gather(1, features[:, None])
+        parts.append(torch.autograd.grad(chosen.sum(), codes)[0])
+    return torch.cat(parts).T

@@ -106,13 +106,13 @@ class VAETransformer(VariationalModel):
         so: what lies below is lost in float32.
     kl_per_component_ : ndarray of shape (n_components_,)
         Mean divergence of each code's posterior from the prior over the training rows, in nats:
-        what the code tells about a row. In descending order after `fit`.
+        the code tells at most this much about a row. In descending order after `fit`.
     active_components_ : ndarray of bool of shape (n_components_,)
         Which codes' posterior means have a variance over 0.01 on the training rows ([3]_,
         appendix C).
     lower_bound_ : float
-        Mean evidence lower bound in nats per training row, as `score` has it, of about a thousand
-        rows; after `partial_fit` of those of the last call.
+        Mean evidence lower bound in nats per training row, as `score` has it, estimated from some
+        of the rows; that of the last `fit`, or of the start where there was only `partial_fit`.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)

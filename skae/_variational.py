@@ -24,8 +24,8 @@ from .objectives import Schedule, Term
 from .objectives._schedules import value_at
 
 _SCORING_POINTS = 64
-# `lower_bound_` is estimated from about so many rows.
-_ROWS_BOUNDED = 1024
+# `lower_bound_` is estimated from as many rows as this many decoded codes allow.
+_CODES_BOUNDED = 2**14
 # A code is inactive where the variance of its posterior means is not above this: Burda, Grosse and
 # Salakhutdinov, "Importance Weighted Autoencoders", 2016, appendix C.
 _LEAST_ACTIVITY = 0.01
@@ -72,8 +72,9 @@ class VariationalModel(BaseAutoencoder):
         """Return the evidence lower bound of each row, in nats, at beta 1.
 
         The expectation over the posterior is an average over fixed antithetic points with
-        identity covariance, shared by all rows: exact where the decoder is linear, and the same at
-        every call. There are 64 points, or twice the number of components if that is more.
+        identity covariance, shared by all rows: exact where the decoder is linear, else an
+        estimate, and the same at every call. There are 64 points, or twice the number of
+        components if that is more.
 
         Parameters
         ----------
@@ -83,15 +84,16 @@ class VariationalModel(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Lower bounds of log p(x), float64.
+            Lower bounds of log p(x), or estimates of these, float64.
         """
         return self._lower_bounds(self._known_rows(X))
 
     def log_likelihood(self, X: Any, n_samples: int = 128, random_state: Any = None) -> np.ndarray:
         """Return estimates of log p(x) of each row, in nats, by importance sampling.
 
-        Codes are drawn from each row's posterior ([1]_, equation 8). On average the estimate is
-        too low, by less the more codes are drawn, and never by more than `score_samples`.
+        Codes are drawn from each row's posterior ([1]_, equation 8). On average over draws the
+        estimate is too low, by less the more codes are drawn, and by no more than the evidence
+        lower bound. A row's draws depend on its position in X.
 
         Parameters
         ----------
@@ -208,8 +210,8 @@ class VariationalModel(BaseAutoencoder):
         std = np.exp(0.5 * log_variance)
         if basis is None:
             return mean, std
-        sorted_codes = basis.forward.astype(X.dtype)  # a permutation, up to signs
-        return mean @ sorted_codes.T, std @ abs(sorted_codes).T
+        order = abs(basis.forward).argmax(1)  # a permutation, up to signs
+        return mean[:, order] * basis.forward.sum(1).astype(X.dtype), std[:, order]
 
     def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:
         codes = normal((n_samples, self.n_components_), generator).numpy()
@@ -226,10 +228,13 @@ class VariationalModel(BaseAutoencoder):
         self._net.basis = None
         divergences = divergence_per_code(*self._posterior(X))
         origin, device = np.zeros(self.n_components_), evaluation_device(self.device)
-        signs = signs_of(self._net.loadings(origin, device))
+        signs = signs_of(self._net.loadings(origin, device) / self._net.scaling.scale)
         order = np.argsort(-divergences, kind="stable")
         forward = np.diag(signs)[order]
         self._net.basis = LatentBasis(origin, forward, forward.T, origin)
+        n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
+        some = X[:: -(-X.shape[0] // n_rows)]
+        self.lower_bound_ = float(self._lower_bounds(some).mean())
 
     def _publish(self, X: Any, n_before: int) -> None:
         self.noise_variance_ = self._noise_variance()
@@ -243,24 +248,24 @@ class VariationalModel(BaseAutoencoder):
         self.kl_per_component_ = divergences
         self._code_mean, self._code_covariance = fit_gaussian(means, before)
         self.active_components_ = np.diag(self._code_covariance) > _LEAST_ACTIVITY
-        some = X[:: -(-X.shape[0] // _ROWS_BOUNDED)]
-        self.lower_bound_ = float(self._lower_bounds(some).mean())
         if not n_before:
             n_varying = int((~self._net.scaling.constant).sum())
             self._warn_of_inactive(min(self.n_components_, n_varying, X.shape[0] - 1))
 
     def _warn_of_inactive(self, n_possible: int) -> None:
-        """Warn if most of the components that can be active say nothing about a row."""
+        """Warn if most of the components that can be active are not."""
         n_active = int(self.active_components_.sum())
         if 2 * n_active >= n_possible:
             return
-        beta = value_at(self.beta, 1.0)
-        remedy = (
-            f"Lower beta, which is {beta}" if beta > 1 else "Lower n_components, or set free_bits"
-        )
+        if (beta := max(value_at(self.beta, progress) for progress in (0.0, 0.5, 1.0))) > 1:
+            remedy = f"Lower beta, which reaches {beta}"
+        elif self._starts_at_pca():
+            remedy = "Lower n_components, or set free_bits"
+        else:
+            remedy = "Use init='pca' with the built-in networks, or set free_bits"
         warnings.warn(
             f"{n_active} of {self.n_components_} components are active: the posterior means of "
-            f"the others hardly vary over the training rows and tell nothing of them. {remedy}.",
+            f"the rest hardly vary over the training rows. {remedy}.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=5,
         )

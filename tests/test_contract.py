@@ -1284,6 +1284,31 @@ def test_own_factory(model, blobs, factory):
     assert_same(outputs(copied, blobs), outputs(first, blobs))
 
 
+class Attention(torch.nn.Module):
+    """A decoder without second derivatives, that makes tensors of its own and draws."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(n_in, 32), torch.nn.Linear(32, n_out)
+
+    def forward(self, z):
+        """Return rows."""
+        h = self.first(z @ torch.eye(z.shape[1])).view(len(z), 1, 4, 8)
+        h = torch.nn.functional.scaled_dot_product_attention(h, h, h).flatten(1)
+        return self.last(h + 1e-3 * torch.randn(h.shape))
+
+
+def test_own_decoder_needs_gradients_only(model, blobs):
+    """Whatever trains can be described, and torch's global generator stays as it was."""
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    model.set_params(decoder=Attention, max_iter=2).fit(blobs)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.isfinite(model.transform(blobs)).all()
+    if isinstance(model, AutoencoderTransformer):
+        assert model.components_.shape == (4, 6)
+
+
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_own_network_may_work_in_place(model, blobs, part):
     """Layers that overwrite their input change neither the rows nor the codes."""
