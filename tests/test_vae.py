@@ -110,10 +110,10 @@ def test_noise_variance_is_in_x_s_units(blobs):
 def test_beta_weighs_the_divergence_and_not_the_score(digits):
     """A large beta gives codes with little information; the score stays a bound at beta 1."""
     settings = dict(early_stopping=False, max_iter=20, random_state=0)
-    plain, heavy = (VAETransformer(4, beta=b, **settings).fit(digits) for b in (1.0, 50.0))
+    plain, heavy = (VAETransformer(4, beta=b, **settings).fit(digits[:600]) for b in (1.0, 50.0))
 
-    assert heavy.transform(digits).var() < 0.5 * plain.transform(digits).var()
-    assert heavy.score(digits) < plain.score(digits)
+    assert heavy.transform(digits[:600]).var() < 0.5 * plain.transform(digits[:600]).var()
+    assert heavy.score(digits[:600]) < plain.score(digits[:600])
 
 
 def test_codes_are_the_posterior_mean(digits):
