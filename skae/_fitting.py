@@ -49,7 +49,6 @@ class Fitting(GuardedState, ABC):
         "n_components",
         "hidden_layer_sizes",
         "activation",
-        "dropout",
         "encoder",
         "decoder",
         "init",
@@ -217,7 +216,6 @@ class Fitting(GuardedState, ABC):
             encoder=deepcopy(self.encoder),
             decoder=deepcopy(self.decoder),
             tied_weights=self._tied(),
-            dropout=self.dropout,
         )
         core = build(generator=generator)
         core.leave_out(torch.from_numpy(scaling.constant))
@@ -282,6 +280,7 @@ class Fitting(GuardedState, ABC):
             link=self._link(),
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            dropout=self.dropout,
             max_grad_norm=self.max_grad_norm,
             corrupt=self._corruption(),
         )

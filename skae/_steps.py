@@ -73,7 +73,9 @@ class AutogradStep:
         Adam's step size.
     weight_decay : float or Schedule, default=0.0
         What each step takes from the weights, relative to the step size.
-    max_grad_norm : float or None, default=None
+    dropout : float or Schedule, default=0.0
+        Odds that a hidden unit of the built-in networks is switched off for a row.
+    max_grad_norm : float, Schedule or None, default=None
         Longer gradients are cut to this length.
     corrupt : callable or None, default=None
         ``(x, generator) -> x``: what is done to a batch before it is encoded.
@@ -94,13 +96,14 @@ class AutogradStep:
         *,
         learning_rate: float | Schedule,
         weight_decay: float | Schedule = 0.0,
-        max_grad_norm: float | None = None,
+        dropout: float | Schedule = 0.0,
+        max_grad_norm: float | Schedule | None = None,
         corrupt: Corrupt | None = None,
         slice_rows: int = _SLICE_ROWS,
     ) -> None:
         self.core, self.objective, self.generator = core, objective, generator
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.max_grad_norm, self.corrupt = max_grad_norm, corrupt
+        self.dropout, self.max_grad_norm, self.corrupt = dropout, max_grad_norm, corrupt
         self.slowdown = 1.0
         self.slice_rows = slice_rows
         self._flatten()
@@ -130,12 +133,16 @@ class AutogradStep:
     @property
     def rate(self) -> float:
         """Step size at the present stage of training."""
-        return value_at(self.learning_rate, self.objective.progress) * self.slowdown
+        return self._now(self.learning_rate) * self.slowdown
+
+    def _now(self, scalar: float | Schedule, interval: str = "[0, inf)") -> float:
+        return value_at(scalar, self.objective.progress, interval)
 
     def __call__(self, x: Tensor) -> None:
         """Take one step on a global batch, shape (batch, n_features)."""
         x_in = corrupted(x, self.corrupt, self.generator)
-        noise = self.core.draw_noise(len(x), self.generator)
+        odds = self._now(self.dropout, "[0, 1)")
+        noise = self.core.draw_noise(len(x), self.generator, odds)
         noise = {name: drawn.to(device=x.device, dtype=x.dtype) for name, drawn in noise.items()}
         self.gradient.zero_()
         for rows in even_slices(len(x), self.slice_rows):
@@ -157,9 +164,9 @@ class AutogradStep:
     def _adam(self) -> None:
         if self.max_grad_norm is not None:
             norm = self.gradient.norm().clamp(min=torch.finfo(self.gradient.dtype).tiny)
-            self.gradient.mul_((self.max_grad_norm / norm).clamp(max=1.0))
+            self.gradient.mul_((self._now(self.max_grad_norm) / norm).clamp(max=1.0))
         rate = self.rate
-        if decay := value_at(self.weight_decay, self.objective.progress):
+        if decay := self._now(self.weight_decay):
             self.weights[: self._n_decayed].mul_(1 - rate * decay)
         self.n_steps += 1
         torch._fused_adam_(

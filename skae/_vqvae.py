@@ -65,12 +65,12 @@ class VQVAETransformer(BaseAutoencoder):
     learning_rate : float or Schedule, default=1e-3
         Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
         progress is counted in epochs of `max_iter`.
-    dropout : float, default=0.0
+    dropout : float or Schedule, default=0.0
         Odds in [0, 1) that a hidden unit is switched off for a row and step of training; the linear
         path is spared. Networks of your own bring their own dropout.
     weight_decay : float or Schedule, default=0.0
         Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
-    max_grad_norm : float, default=None
+    max_grad_norm : float or Schedule, default=None
         Gradients of a larger norm are scaled down to it. None leaves them alone.
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
@@ -182,9 +182,9 @@ class VQVAETransformer(BaseAutoencoder):
         batch_size: int | str = "auto",
         max_iter: int = 200,
         learning_rate: float | Schedule = 1e-3,
-        dropout: float = 0.0,
+        dropout: float | Schedule = 0.0,
         weight_decay: float | Schedule = 0.0,
-        max_grad_norm: float | None = None,
+        max_grad_norm: float | Schedule | None = None,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,

@@ -562,6 +562,20 @@ def test_gradients_are_cut(blobs):
         AutoencoderTransformer(2, max_grad_norm=0).fit(blobs)
 
 
+def test_dropout_may_fade_out(blobs):
+    """Dropout on a schedule ends between that which stays and none; odds of 1 are refused."""
+    settings = dict(max_iter=20, **QUICK)
+    curves = [
+        AutoencoderTransformer(1, dropout=dropout, **settings).fit(blobs).loss_curve_
+        for dropout in (0.0, LinearWarmup(0.5, end=0.0, start=0.5), 0.5)
+    ]
+
+    assert curves[1][0] == curves[2][0] != curves[0][0]
+    assert curves[1][-1] < curves[2][-1]
+    with pytest.raises(ValueError, match=r"range \[0, 1\), but LinearWarmup.* returned 1.0"):
+        AutoencoderTransformer(1, dropout=LinearWarmup(), **settings).fit(blobs)
+
+
 # -- densities ---------------------------------------------------------------------------------
 
 

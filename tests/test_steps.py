@@ -1,7 +1,6 @@
 """Tests of the optimisation step against torch.optim and the row-slice rule."""
 
 import copy
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from skae.objectives import (
     Commitment,
     GaussianNegativeLogLikelihood,
     KLDivergence,
+    LinearWarmup,
     Objective,
     SquaredError,
 )
@@ -25,18 +25,17 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def make_core(kind, dropout=0.0):
+def make_core(kind):
     """Return a float64 core of a kind and its objective."""
-    perceptron = partial(MLP, dropout=dropout)
     if kind == "vae":
-        core = VAE(perceptron(5, 4, [8]), perceptron(2, 5, [8]), n_components=2)
+        core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), n_components=2)
         objective = Objective(GaussianNegativeLogLikelihood(), KLDivergence())
     elif kind == "vqvae":
-        core = VQVAE(perceptron(5, 4, [8]), perceptron(4, 5, [8]), EMAQuantizer(2, 6, 2))
+        core = VQVAE(MLP(5, 4, [8]), MLP(4, 5, [8]), EMAQuantizer(2, 6, 2))
         core.quantizer.codebook.normal_(generator=generator())
         objective = Objective(SquaredError(), Commitment())
     else:
-        core = Autoencoder(perceptron(5, 2, [8]), perceptron(2, 5, [8]))
+        core = Autoencoder(MLP(5, 2, [8]), MLP(2, 5, [8]))
         objective = Objective(SquaredError())
     return core.double(), objective
 
@@ -75,8 +74,9 @@ def test_slices_of_a_batch_equal_the_whole(kind, dropout):
     """Weights and moving averages do not depend on how many rows pass at once, to 1e-10."""
     states = []
     for slice_rows in (4096, 7):
-        core, objective = make_core(kind, dropout)
-        step = AutogradStep(core, objective, generator(), learning_rate=0.01, slice_rows=slice_rows)
+        core, objective = make_core(kind)
+        settings = dict(learning_rate=0.01, dropout=dropout, slice_rows=slice_rows)
+        step = AutogradStep(core, objective, generator(), **settings)
         for x in batches(10):
             step(x)
         states.append((step.end_epoch(), core.state_dict()))
@@ -88,27 +88,61 @@ def test_slices_of_a_batch_equal_the_whole(kind, dropout):
 
 
 @pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
-def test_masks_are_drawn_in_training_and_each_of_them_acts(kind):
-    """Either mask changes the output; a core that is evaluated has none."""
-    core, _ = make_core(kind, dropout=0.5)
+def test_each_mask_acts(kind):
+    """Either mask changes the output; without dropout there is none."""
+    core, _ = make_core(kind)
     x = batches(1)[0]
-    noise = core.draw_noise(len(x), generator())
+    noise = core.draw_noise(len(x), generator(), 0.5)
     plain = {name: drawn for name, drawn in noise.items() if name not in ("encoder", "decoder")}
     expected = core(x, plain).x_hat
     for name in ("encoder", "decoder"):
         assert noise[name].shape == (len(x), 8)
         assert not torch.allclose(core(x, {**plain, name: noise[name].double()}).x_hat, expected)
-    assert core.eval().draw_noise(len(x), generator()).keys() == plain.keys()
+    assert core.draw_noise(len(x), generator()).keys() == plain.keys()
 
 
 def test_held_out_rows_are_judged_without_dropout():
-    """Their loss is that of the whole network, and training goes on with masks."""
+    """Their loss is that of the whole network."""
     (x,) = batches(1)
-    core, objective = make_core("autoencoder", dropout=0.5)
+    core, objective = make_core("autoencoder")
     losses = HeldOut(core, objective, ResidentRows(x), generator()).losses()
 
     torch.testing.assert_close(losses, (core(x).x_hat - x).square().sum(1))
-    assert "encoder" in core.draw_noise(3, generator())
+
+
+def test_masks_keep_the_mean_of_what_comes_next():
+    """Over many draws a hidden unit is off with the odds asked for and has mean factor one."""
+    core = Autoencoder(MLP(4, 2, (5, 3)), MLP(2, 4, (3, 5)))
+    masks = core.draw_noise(40_000, generator(), 0.3)["encoder"]
+
+    assert masks.shape == (40_000, 8)
+    torch.testing.assert_close(
+        (masks == 0).float().mean(0), torch.full((8,), 0.3), rtol=0, atol=0.01
+    )
+    torch.testing.assert_close(masks.mean(0), torch.ones(8), rtol=0, atol=0.015)
+    assert len(masks.unique()) == 2
+
+
+def test_dropout_and_the_bound_of_gradients_follow_schedules():
+    """A step takes both at the present progress: all one, or none of the other, at the ends."""
+    (x,) = batches(1)
+    moved = {}
+    for progress in (0.0, 0.5, 1.0):
+        core, objective = make_core("autoencoder")
+        before = copy.deepcopy(core.state_dict())
+        settings = dict(dropout=LinearWarmup(1.0, 0.5), max_grad_norm=LinearWarmup(1.0))
+        step = AutogradStep(core, objective, generator(), learning_rate=0.01, **settings)
+        drawn = []
+        core.draw_noise = lambda *arguments, drawn=drawn: drawn.append(arguments[2]) or {}
+        step.objective.progress = progress
+        step(x)
+        assert drawn == [progress / 2]
+        changes = [(core.state_dict()[name] - before[name]).abs().max() for name in before]
+        moved[progress] = float(max(changes))
+        assert float(step.first_moment.norm()) == pytest.approx(0.1 * progress, abs=1e-12)
+
+    assert moved[0.0] == 0
+    assert moved[1.0] > 0
 
 
 @pytest.mark.parametrize(("n_rows", "most"), [(1, 4), (4, 4), (4097, 4096), (10, 3)])

@@ -76,9 +76,11 @@ class Autoencoder(Core):
             )
         return codes
 
-    def draw_noise(self, n_rows: int, generator: Generator) -> dict[str, Tensor]:
+    def draw_noise(
+        self, n_rows: int, generator: Generator, dropout: float = 0.0
+    ) -> dict[str, Tensor]:
         """Draw dropout masks and, as "kept", how many codes each row may use, (n_rows, 1)."""
-        noise = super().draw_noise(n_rows, generator)
+        noise = super().draw_noise(n_rows, generator, dropout)
         if self.ordered:
             counts = torch.arange(1, self.n_components + 1, device="cpu", dtype=torch.float32)
             odds = counts**-0.5

@@ -35,7 +35,6 @@ def build_core(
     decoder: Part,
     generator: Generator,
     tied_weights: bool = False,
-    dropout: float = 0.0,
 ) -> Core:
     """Build encoder and decoder, the decoder's hidden layers in reverse order, and their core.
 
@@ -57,8 +56,6 @@ def build_core(
         Source of the initial weights.
     tied_weights : bool, default=False
         Whether the decoder uses the encoder's weights, transposed.
-    dropout : float, default=0.0
-        Odds that a hidden unit of the perceptrons is switched off in training.
 
     Returns
     -------
@@ -76,7 +73,7 @@ def build_core(
             "the weights in your own modules, or leave both at None."
         )
     widths = list(hidden_layer_sizes)
-    perceptron = partial(MLP, activation=activation, skip=skip, dropout=dropout)
+    perceptron = partial(MLP, activation=activation, skip=skip)
     first = _build_part("encoder", encoder, n_features, n_encoded, perceptron, widths, generator)
     if tied_weights and isinstance(first, MLP):
         return make(first, MirroredMLP(first))

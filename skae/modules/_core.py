@@ -96,19 +96,29 @@ class Core(nn.Module):
     def forward(self, x: Tensor, noise: Noise | None = None) -> Any:
         """Return a named tuple that begins with ``x_hat`` and ``z``."""
 
-    def draw_noise(self, n_rows: int, generator: Generator) -> dict[str, Tensor]:
+    def draw_noise(
+        self, n_rows: int, generator: Generator, dropout: float = 0.0
+    ) -> dict[str, Tensor]:
         """Draw what `forward` needs for a global batch of `n_rows` rows, on the CPU.
 
         Row ``i`` of each result belongs to row ``i`` of the batch, so a slice of the batch goes
-        with the same slice of the noise. In training mode that are the dropout masks of "encoder"
-        and "decoder", if these have any.
+        with the same slice of the noise. With `dropout` there are masks of the hidden units of
+        "encoder" and "decoder", if these are perceptrons: 0 with these odds, and else
+        ``1 / (1 - dropout)`` [1]_.
+
+        References
+        ----------
+        .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: A Simple Way
+           to Prevent Neural Networks from Overfitting", 2014, section 4, scaled as in section 10.
         """
-        parts = {"encoder": self.encoder, "decoder": self.decoder} if self.training else {}
-        return {
-            name: part.draw_masks(n_rows, generator)
-            for name, part in parts.items()
-            if isinstance(part, MLP | MirroredMLP) and part.dropout
-        }
+        parts = {"encoder": self.encoder, "decoder": self.decoder} if dropout else {}
+        masks = {}
+        for name, part in parts.items():
+            if isinstance(part, MLP | MirroredMLP):
+                shape = (n_rows, sum(part.hidden_layer_sizes))
+                drawn = torch.rand(shape, generator=generator, device="cpu", dtype=torch.float32)
+                masks[name] = (drawn >= dropout) / (1 - dropout)
+        return masks
 
     @staticmethod
     def _masks(noise: Noise | None, part: str) -> tuple[Tensor, ...]:

@@ -30,13 +30,6 @@ def linear(n_in: int, n_out: int, generator: Generator, gain: float = 1.0) -> nn
     return layer
 
 
-def _draw_masks(n_rows: int, widths: Sequence[int], dropout: float, generator: Generator) -> Tensor:
-    """Draw what hidden units are multiplied by: 0 with odds `dropout`, else 1 / (1 - dropout)."""
-    shape = (n_rows, sum(widths))
-    drawn = torch.rand(shape, generator=generator, device="cpu", dtype=torch.float32)
-    return (drawn >= dropout) / (1 - dropout)
-
-
 class MLP(nn.Module):
     """Multilayer perceptron, with a linear path beside it where `skip` asks for one.
 
@@ -55,15 +48,8 @@ class MLP(nn.Module):
         Activation between the layers.
     skip : bool, default=False
         Whether a linear path runs beside the hidden layers.
-    dropout : float, default=0.0
-        Odds that `draw_masks` switches a hidden unit off; the others grow in proportion [1]_.
     generator : torch.Generator or None, default=None
         Source of the initial weights; None starts from seed 0.
-
-    References
-    ----------
-    .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: A Simple Way to
-       Prevent Neural Networks from Overfitting", 2014, section 4, scaled as in section 10.
 
     Examples
     --------
@@ -83,11 +69,10 @@ class MLP(nn.Module):
         activation: str = "relu",
         *,
         skip: bool = False,
-        dropout: float = 0.0,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        self.hidden_layer_sizes, self.dropout = list(hidden_layer_sizes), dropout
+        self.hidden_layer_sizes = list(hidden_layer_sizes)
         generator = generator or torch.Generator("cpu").manual_seed(0)
         gain = 2**0.5 if activation in _RECTIFIERS else 1.0
         widths = [n_in, *hidden_layer_sizes]
@@ -103,12 +88,11 @@ class MLP(nn.Module):
             layers.append(last)
         self.layers = nn.Sequential(*layers)
 
-    def draw_masks(self, n_rows: int, generator: Generator) -> Tensor:
-        """Draw the dropout masks of all hidden layers side by side, for `n_rows` rows."""
-        return _draw_masks(n_rows, self.hidden_layer_sizes, self.dropout, generator)
-
     def forward(self, x: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Map rows (batch, n_in) to (batch, n_out), hidden units multiplied by their masks."""
+        """Map rows (batch, n_in) to (batch, n_out).
+
+        Hidden units are multiplied by `masks`, those of all hidden layers side by side.
+        """
         if self.linear is None:
             return self._nonlinear(x, masks)
         if len(self.layers) == 0:
@@ -244,18 +228,9 @@ class MirroredMLP(nn.Module):
         return [layer for layer in self._mlp[0].layers if isinstance(layer, nn.Linear)]
 
     @property
-    def dropout(self) -> float:
-        """Odds that a hidden unit is switched off: the perceptron's."""
-        return self._mlp[0].dropout
-
-    @property
     def hidden_layer_sizes(self) -> list[int]:
         """Widths of the hidden layers, first to last."""
         return self._mlp[0].hidden_layer_sizes[::-1]
-
-    def draw_masks(self, n_rows: int, generator: Generator) -> Tensor:
-        """Draw the dropout masks of all hidden layers side by side, for `n_rows` rows."""
-        return _draw_masks(n_rows, self.hidden_layer_sizes, self.dropout, generator)
 
     def forward(self, z: Tensor, masks: Tensor | None = None) -> Tensor:
         """Map codes (batch, n_out) to rows (batch, n_in), hidden units multiplied by masks."""

@@ -98,11 +98,13 @@ class VAE(Core):
         """Return the posterior mean, shape (batch, n_components)."""
         return self.posterior(x)[0]
 
-    def draw_noise(self, n_rows: int, generator: Generator) -> dict[str, Tensor]:
+    def draw_noise(
+        self, n_rows: int, generator: Generator, dropout: float = 0.0
+    ) -> dict[str, Tensor]:
         """Draw dropout masks and, as "posterior", standard normals (n_rows, n_components)."""
         shape = (n_rows, self.n_components)
         normal = torch.randn(shape, generator=generator, device="cpu", dtype=torch.float32)
-        return {**super().draw_noise(n_rows, generator), "posterior": normal}
+        return {**super().draw_noise(n_rows, generator, dropout), "posterior": normal}
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> VAEOutput:
         """Encode, draw ``z = mean + std * noise`` (the mean itself without noise), decode."""

@@ -127,20 +127,20 @@ class ExponentialDecay(Schedule):
         return float(self.start ** (1 - progress) * self.end**progress)
 
 
-def value_at(scalar: float | Schedule, progress: float) -> float:
+def value_at(scalar: float | Schedule, progress: float, interval: str = "[0, inf)") -> float:
     """Return a number, or what a schedule makes of `progress`.
 
     Raises
     ------
     ValueError
-        If the schedule returns anything but a number in [0, inf).
+        If the schedule returns anything but a number in `interval`.
     """
     if not isinstance(scalar, Schedule):
         return scalar
     value = scalar(progress)
-    if not lies_in("[0, inf)", value):
+    if not lies_in(interval, value):
         raise ValueError(
-            f"A schedule of a learning rate or weight must return floats in the range [0, inf). "
-            f"{scalar!r} returned {value!r} at progress {progress:.3g}."
+            f"This schedule must return floats in the range {interval}, but {scalar!r} returned "
+            f"{value!r} at progress {progress:.3g}."
         )
     return value
