@@ -45,7 +45,7 @@ from .objectives import (
     SquaredError,
     Term,
 )
-from .objectives._objective import OnRawRows
+from .objectives._losses import for_net_rows
 
 
 class AutoencoderTransformer(BaseAutoencoder):
@@ -361,8 +361,7 @@ default=None
         return deepcopy(resolve(self.loss, LOSSES))
 
     def _link(self) -> Loss | None:
-        loss = self._loss()
-        return loss if loss.raw_target else None
+        return self._loss()
 
     def _corruption(self) -> Corrupt | None:
         return resolve(self.corruption, CORRUPTIONS)
@@ -375,7 +374,7 @@ default=None
 
     def _loss_term(self, scaling: Scaling, device: torch.device) -> Term:
         loss = self._loss()
-        return OnRawRows(loss, scaling.center, scaling.scale, device) if loss.raw_target else loss
+        return for_net_rows(loss, scaling.center, scaling.scale, device)
 
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
         return Objective(self._loss_term(scaling, device), *self._penalties())

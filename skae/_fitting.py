@@ -66,7 +66,7 @@ class Fitting(GuardedState, ABC):
         """Return what is minimised."""
 
     def _link(self) -> Loss | None:
-        """Return the loss if the decoder returns its natural parameter, not rows in net units."""
+        """Return the loss that says what rows the decoder's output stands for, if any does."""
         return None
 
     def _corruption(self) -> Corrupt | None:
@@ -135,7 +135,7 @@ class Fitting(GuardedState, ABC):
         held_out, max_epochs = None, self.max_iter
         if X_val is not None:
             held_out = check_rows(self, X_val, reset=False)
-            self._check_values(session.scaling, summarize(held_out))
+            self._check_values(held_out, session.scaling, summarize(held_out))
         elif n_held_out:
             held_out = X[np.sort(order[:n_held_out])]
         elif self.early_stopping == "auto" and self._pca_is_a_fit():
@@ -201,7 +201,7 @@ class Fitting(GuardedState, ABC):
     ) -> tuple[Session, np.ndarray]:
         """Start anew: scaling, network, its start. Return them and the mean of X."""
         scaling = fit_scaling(X, self.scale)
-        self._check_values(scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
+        self._check_values(X, scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
         axes = self._principal_axes(X, scaling)
         self._fitted_with = {name: _kept(getattr(self, name)) for name in self._architecture}
         build = partial(
@@ -225,7 +225,7 @@ class Fitting(GuardedState, ABC):
             self._pretrain(core, scaling, rows, generator)
         return self._open(build, core, scaling, generator), scaling.mean
 
-    def _check_values(self, scaling: Scaling, summary: ColumnSummary) -> None:
+    def _check_values(self, X: Any, scaling: Scaling, summary: ColumnSummary) -> None:
         """Refuse rows for which training is not defined."""
         scaling.check_reach(summary)
         link = self._link()
@@ -263,7 +263,7 @@ class Fitting(GuardedState, ABC):
                     "set the parameter back."
                 )
         net, summary = self._net, summarize(X)
-        self._check_values(net.scaling, summary)
+        self._check_values(X, net.scaling, summary)
         return self._open(net.build, net.make_core(), net.scaling, generator), summary.mean
 
     def _open(

@@ -42,8 +42,8 @@ class FittedNet:
     scaling : Scaling
         The map between rows and the network's units.
     link : Loss or None, default=None
-        The loss whose natural parameter the decoder returns; None where it returns rows in net
-        units.
+        The loss that says what rows the decoder's output stands for; None where it returns rows
+        in net units.
     basis : LatentBasis or None, default=None
         The map between the network's codes and those that are given out and taken in.
     """
@@ -136,7 +136,7 @@ class FittedNet:
         with lent_to(core, at):
             # Networks of the user's are sure to have gradients, but perhaps no second ones.
             slopes = _jacobian_by_rows(rows, at) if core.has_foreign_parts else _jacobian(rows, at)
-        scale = 1.0 if self.link else self.scaling.scale
+        scale = 1.0 if self._gives_raw_rows else self.scaling.scale
         return slopes.cpu().numpy() * scale
 
     def _codes(self, core: Any, x: Tensor) -> Tensor:
@@ -147,9 +147,13 @@ class FittedNet:
         x_hat = core.decode(z if self.basis is None else self.basis.leave(z))
         return self.link.mean(x_hat) if self.link else x_hat
 
+    @property
+    def _gives_raw_rows(self) -> bool:
+        return self.link is not None and self.link.raw_target
+
     def _leave_net(self, x_hat: np.ndarray) -> np.ndarray:
         """Return rows in the user's units, float64; features without variance are exact."""
-        if self.link is None:
+        if not self._gives_raw_rows:
             return self.scaling.from_net(x_hat)
         return np.where(self.scaling.constant, self.scaling.mean, x_hat.astype(np.float64))
 

@@ -19,6 +19,8 @@ _BLOCK_BYTES = 2**25
 _LARGEST = 1e150
 # Variances below are cut short by underflow.
 _SMALLEST_VARIANCE = 1e-290
+# Whole numbers that went through a scaler may be off by a rounding.
+_ROUNDING = 1e-6
 # Squares of larger values overflow float32, in which training runs.
 _LARGEST_NET = 1e15
 
@@ -144,6 +146,26 @@ def summarize(X: Any) -> ColumnSummary:
     if not np.isfinite(total).all():
         raise ValueError("Input X contains NaN or infinity.")
     return ColumnSummary(np.where(low < high, total / X.shape[0], low), low, high)
+
+
+def check_whole_numbers(X: Any, likelihood: str) -> None:
+    """Check that X holds whole numbers only, as a discrete likelihood needs.
+
+    Raises
+    ------
+    ValueError
+        Naming the first feature with another value.
+    """
+    for block in dense_blocks(X):
+        offenders = np.argwhere(abs(block - np.rint(block)) > _ROUNDING)
+        if len(offenders):
+            row, feature = offenders[0]
+            raise ValueError(
+                f"The {likelihood} likelihood is defined for whole numbers, and feature {feature} "
+                f"of X has the value {block[row, feature]}. Make X whole, for example with "
+                "sklearn.preprocessing.Binarizer or KBinsDiscretizer, or choose a likelihood for "
+                "any real numbers, such as 'gaussian'."
+            )
 
 
 def sum_of_squares(X: Any, center: np.ndarray) -> float:

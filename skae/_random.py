@@ -29,3 +29,8 @@ def make_generator(random_state: Any) -> Generator:
 def normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """Draw float64 standard normals on the CPU."""
     return torch.randn(shape, generator=generator, device="cpu", dtype=torch.float64)
+
+
+def numpy_generator(generator: Generator) -> np.random.Generator:
+    """Return a NumPy generator seeded from one of torch's."""
+    return np.random.default_rng(int(torch.randint(2**62, (), generator=generator, device="cpu")))

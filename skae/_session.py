@@ -38,7 +38,8 @@ class Session:
     generator : torch.Generator
         The fit's one source of randomness, on the CPU.
     link : Loss or None
-        The loss, where the decoder's output is its natural parameter and not rows in net units.
+        The loss that says what rows the decoder's output stands for; None where it returns rows
+        in net units.
     **settings : dict
         Settings of the step.
     """

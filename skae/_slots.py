@@ -12,18 +12,22 @@ from .objectives import (
     L1,
     L2,
     AbsoluteError,
-    BernoulliNegativeLogLikelihood,
+    Bernoulli,
     CodeActivation,
     Contractive,
     Corruption,
+    Gaussian,
     GaussianNoise,
     Huber,
     Identity,
     KLSparsity,
+    Laplace,
+    Likelihood,
     Logistic,
     Loss,
     MaskingNoise,
-    PoissonNegativeLogLikelihood,
+    NegativeBinomial,
+    Poisson,
     SaltAndPepperNoise,
     SquaredError,
     SwapNoise,
@@ -34,8 +38,15 @@ LOSSES: dict[str, type[Loss]] = {
     "squared_error": SquaredError,
     "absolute_error": AbsoluteError,
     "huber": Huber,
-    "bernoulli": BernoulliNegativeLogLikelihood,
-    "poisson": PoissonNegativeLogLikelihood,
+    "bernoulli": Bernoulli,
+    "poisson": Poisson,
+}
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "gaussian": Gaussian,
+    "bernoulli": Bernoulli,
+    "laplace": Laplace,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
 }
 CORRUPTIONS: dict[str, type[Corruption]] = {
     "gaussian": GaussianNoise,
@@ -81,6 +92,9 @@ SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
         ),
     ],
 }
+
+
+LIKELIHOOD_CONSTRAINTS: list[Constraint] = [OneOf(*LIKELIHOODS), an_instance_of(Likelihood)]
 
 
 def resolve(value: Any, named: dict[str, Any]) -> Any:

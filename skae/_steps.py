@@ -145,7 +145,7 @@ class AutogradStep:
         noise = self.core.draw_noise(len(x), self.generator, odds)
         noise = {name: drawn.to(device=x.device, dtype=x.dtype) for name, drawn in noise.items()}
         self.gradient.zero_()
-        for rows in even_slices(len(x), self.slice_rows):
+        for rows in even_slices(len(x), max(1, self.slice_rows // self.core.n_draws)):
             rows_in = x_in[rows]
             if self.objective.needs_input_gradient:
                 rows_in = rows_in.detach().clone().requires_grad_()

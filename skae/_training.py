@@ -79,8 +79,9 @@ class HeldOut:
         differentiates = self.objective.needs_input_gradient
         same_draws = Generator("cpu").manual_seed(self.seed)
         self.core.eval()
+        at_once = max(1, _EVALUATION_ROWS // self.core.n_draws)
         with torch.set_grad_enabled(differentiates):
-            for x in self.rows.in_order(_EVALUATION_ROWS):
+            for x in self.rows.in_order(at_once):
                 x_in = corrupted(x, self.corrupt, same_draws)
                 x_in = x_in.detach().requires_grad_(differentiates)
                 part = slice(start, start + len(x))
@@ -105,9 +106,13 @@ class _Best:
         self.waited = 0
 
     def consider(self, losses: Tensor, tol: float) -> None:
-        """Keep the step's state if it is the best; count epochs without a gain of `tol`."""
+        """Keep the step's state if it is the best; count epochs without a gain of `tol`.
+
+        Those do not count in which weights of the objective are not yet what they will be.
+        """
         loss = float(losses.mean())
-        self.waited = 0 if loss < self.loss - tol else self.waited + 1
+        counts = loss >= self.loss - tol and self.step.objective.settled
+        self.waited = self.waited + 1 if counts else 0
         if loss < self.loss:
             self.loss, self.losses, self.state = loss, losses, self.step.snapshot()
 
@@ -138,6 +143,8 @@ def train(
     report: Callable[[History], None],
 ) -> History:
     """Train until the held-out loss stops improving, or for all epochs without held-out rows.
+
+    While weights of the objective change, as in a warm-up, training goes on.
 
     Parameters
     ----------
@@ -199,7 +206,8 @@ def train(
     if best:
         best.restore()
         history.best_loss = best.loss
-        if 0 < max_epochs <= history.n_epochs and best.waited < n_iter_no_change:
+        patient = best.waited < n_iter_no_change and step.objective.settled
+        if patient and 0 < max_epochs <= history.n_epochs:
             warnings.warn(
                 f"All max_iter={max_epochs} epochs were run before {n_iter_no_change} in a row "
                 "brought no improvement on held-out rows. Increase max_iter.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any, ClassVar
 
@@ -13,26 +14,31 @@ from torch import Generator
 from ._axes import PrincipalAxes
 from ._batches import Rows
 from ._input import Scaling
-from ._parameters import SCHEDULE, Constraint, real
+from ._parameters import SCHEDULE, Constraint, integer, real
+from ._probabilistic import start_probabilistic
+from ._slots import LIKELIHOOD_CONSTRAINTS, LIKELIHOODS, resolve
 from ._variational import VariationalModel
 from .modules import VAE, Core
-from .objectives import GaussianNegativeLogLikelihood, KLDivergence, Objective, Schedule, Term
-
-# Weights are float32, so errors below about a millionth of the rows' size, whose square this is,
-# are rounding and not noise.
-_LEAST_RELATIVE_NOISE = 1e-12
-_LEAST_NOISE = 1e-30  # float32 itself
+from .objectives import (
+    ImportanceWeightedBound,
+    KLDivergence,
+    Likelihood,
+    Objective,
+    Schedule,
+)
+from .objectives._losses import for_net_rows
 
 
 class VAETransformer(VariationalModel):
     r"""Variational autoencoder: codes with a distribution, and a likelihood of the data.
 
-    The model is :math:`z \sim N(0, I)`, :math:`x | z \sim N(\hat x(z), s^2)` with learned noise
-    variance, trained on the evidence lower bound ([1]_, equation 3). Its score is that bound, in
-    nats per row of the original X: the unit of ``PCA.score``, ``FactorAnalysis.score`` and
-    ``GaussianMixture.score``. With ``init="pca"`` training starts at the maximum-likelihood
-    solution of probabilistic PCA ([2]_, equations 7 and 8), where the bound is exact (unless
-    noise is a millionth of the rows' size or less: see `noise_variance_`).
+    The model is :math:`z \sim N(0, I)` with a likelihood of rows given their codes, by default
+    :math:`x | z \sim N(\hat x(z), s^2)` with learned noise variance, trained on the evidence lower
+    bound ([1]_, equation 3). Its score is that bound, in nats per row of the original X: the unit
+    of ``PCA.score``, ``FactorAnalysis.score`` and ``GaussianMixture.score``. With ``init="pca"``
+    and Gaussian noise training starts at the maximum-likelihood solution of probabilistic PCA
+    ([2]_, equations 7 and 8), where the bound is exact (unless noise is a millionth of the rows'
+    size or less: see `noise_variance_`).
 
     `sample` draws from this model, noise included, so that draws have the data's spread;
     ``inverse_transform`` of standard normal codes gives draws without it.
@@ -97,13 +103,26 @@ class VAETransformer(VariationalModel):
     free_bits : float, default=0.0
         Nats that each code may tell about a row at no cost in training, which keeps codes from
         being switched off; scores always use 0.
+    likelihood : str or Likelihood, default="gaussian"
+        How rows are distributed around what the decoder returns. "gaussian" has a learned noise
+        variance, shared by all features; ``skae.objectives.Gaussian("per_feature")`` has one of
+        each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
+        tails. "bernoulli" is for zeros and ones, "poisson" and "negative_binomial" for counts:
+        with these `scale` acts on the encoder's input alone, and rows outside of their support
+        raise ValueError. Or a `skae.objectives.Likelihood` of your own.
+    n_importance_samples : int, default=1
+        Codes drawn for each row in training. With more than 1 the importance-weighted bound is
+        trained ([3]_, equation 8), which is tighter; `beta` has to be 1 then, and `free_bits` 0.
 
     Attributes
     ----------
     noise_variance_ : float or ndarray of shape (n_features_in_,)
-        Variance of the likelihood in X's units; one number unless ``scale="standard"`` makes it
-        differ by feature. At least 1e-12 of the mean square of the rows, centred if `scale` does
-        so: what lies below is lost in float32.
+        Variance of Gaussian or Laplace noise in X's squared units; one number unless the
+        likelihood or ``scale="standard"`` makes it differ by feature. At least 1e-12 of the mean
+        square of the rows, centred if `scale` does so: what lies below is lost in float32. A
+        constant feature with a variance of its own has the least, and scores accordingly.
+    dispersion_ : float or ndarray of shape (n_features_in_,)
+        What another likelihood learned beside the network: the dispersion of `NegativeBinomial`.
     kl_per_component_ : ndarray of shape (n_components_,)
         Mean divergence of each code's posterior from the prior over the training rows, in nats:
         the code tells at most this much about a row. In descending order after `fit`.
@@ -163,7 +182,11 @@ class VAETransformer(VariationalModel):
         **VariationalModel._constraints,
         "beta": [real("[0, inf)"), SCHEDULE],
         "free_bits": [real("[0, inf)")],
+        "likelihood": LIKELIHOOD_CONSTRAINTS,
+        "n_importance_samples": [integer("[1, inf)")],
     }
+
+    _architecture = (*VariationalModel._architecture, "likelihood", "n_importance_samples")
 
     def __init__(
         self,
@@ -191,6 +214,8 @@ class VAETransformer(VariationalModel):
         verbose: int = 0,
         beta: float | Schedule = 1.0,
         free_bits: float = 0.0,
+        likelihood: str | Likelihood = "gaussian",
+        n_importance_samples: int = 1,
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -215,6 +240,8 @@ class VAETransformer(VariationalModel):
         self.verbose = verbose
         self.beta = beta
         self.free_bits = free_bits
+        self.likelihood = likelihood
+        self.n_importance_samples = n_importance_samples
 
     def _loss_unit(self, scaling: Scaling) -> float:
         return float(len(scaling.mean))
@@ -223,18 +250,40 @@ class VAETransformer(VariationalModel):
         return 2 * self.n_components_
 
     def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
-        return partial(VAE, n_components=self.n_components_)
+        likelihood = self._likelihood()
+        fixed = likelihood.fixed_dispersion(1.0) is not None
+        per_feature = likelihood.per_feature or (fixed and self.scale == "standard")
+        return partial(
+            VAE,
+            likelihood=likelihood,
+            n_components=self.n_components_,
+            n_dispersions=self.n_features_in_ if per_feature else None,
+            n_draws=self.n_importance_samples,
+        )
 
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
-        return Objective(self._likelihood(), KLDivergence(self.beta, self.free_bits))
+        likelihood = for_net_rows(self._likelihood(), scaling.center, scaling.scale, device)
+        if self.n_importance_samples == 1:
+            return Objective(likelihood, KLDivergence(self.beta, self.free_bits))
+        if self.beta != 1 or self.free_bits:
+            raise ValueError(
+                f"n_importance_samples={self.n_importance_samples} trains the importance-weighted "
+                "bound, in which the divergence has no weight of its own. Leave beta at 1 and "
+                f"free_bits at 0 (got {self.beta!r} and {self.free_bits!r}), or set "
+                "n_importance_samples=1."
+            )
+        return Objective(ImportanceWeightedBound(likelihood))
 
-    def _likelihood(self) -> Term:
-        return GaussianNegativeLogLikelihood()
+    def _likelihood(self) -> Likelihood:
+        return deepcopy(resolve(self.likelihood, LIKELIHOODS))
 
-    def _noise_variance(self) -> float | np.ndarray:
-        net = self._net
-        variances = float(net.arrays["noise_variance"]) * np.square(net.scaling.scale)
-        return float(variances[0]) if net.scaling.is_uniform else variances
+    def _starts_at_pca(self) -> bool:
+        likelihood = self._likelihood()
+        known = not likelihood.raw_target or likelihood.rough_variance(np.ones(1)) is not None
+        return known and super()._starts_at_pca()
+
+    def _pca_is_a_fit(self) -> bool:
+        return super()._pca_is_a_fit() and not self._likelihood().raw_target
 
     def _start(
         self,
@@ -244,17 +293,4 @@ class VAETransformer(VariationalModel):
         rows: Rows,
         generator: Generator,
     ) -> None:
-        mean_variance = float((scaling.variance / scaling.scale**2).mean())
-        least = max(_LEAST_RELATIVE_NOISE * (scaling.second_moment or 1.0), _LEAST_NOISE)
-        core.start_noise(mean_variance if axes is None else axes.residual, least)
-        if axes is not None:
-            noise = float(core.noise_variance)
-            variances = np.maximum(axes.variances, noise)
-            gain = np.sqrt(variances - noise)[:, None]
-            encode = np.vstack([gain / variances[:, None] * axes.components, 0 * axes.components])
-            # A code that tells nothing keeps a trace of information, from which it can learn.
-            log_information = np.log(np.maximum(variances - noise, 1e-3 * noise))
-            bias = np.concatenate([0 * variances, log_information])
-            core.start_linear(
-                encode, (gain * axes.components).T, scaling.to_net(scaling.mean), bias
-            )
+        start_probabilistic(core, axes, scaling)

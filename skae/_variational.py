@@ -18,9 +18,11 @@ from ._basis import LatentBasis, divergence_per_code, signs_of
 from ._bounds import importance_weighted, lower_bounds
 from ._device import evaluation_device
 from ._inference import FittedNet
-from ._random import make_generator, normal
+from ._input import ColumnSummary, Scaling, check_whole_numbers, summarize
+from ._random import make_generator, normal, numpy_generator
 from ._sampling import fit_gaussian, whitened_normals
-from .objectives import Schedule, Term
+from .objectives import Likelihood, Loss, Schedule
+from .objectives._losses import for_net_rows
 from .objectives._schedules import value_at
 
 _SCORING_POINTS = 64
@@ -34,7 +36,7 @@ _LEAST_ACTIVITY = 0.01
 class VariationalModel(BaseAutoencoder):
     """An autoencoder whose codes have a prior and posteriors, and whose rows have a likelihood.
 
-    A family says what the likelihood is (`_likelihood`), and its noise variance.
+    A family says what the likelihood is (`_likelihood`).
     """
 
     beta: float | Schedule
@@ -44,12 +46,19 @@ class VariationalModel(BaseAutoencoder):
     _code_covariance: np.ndarray
 
     @abstractmethod
-    def _likelihood(self) -> Term:
-        """Return minus log p(x|z) per row, in net units."""
+    def _likelihood(self) -> Likelihood:
+        """Return the distribution of rows given their codes."""
 
-    @abstractmethod
-    def _noise_variance(self) -> float | np.ndarray:
-        """Return the likelihood's variance, in X's squared units."""
+    def _link(self) -> Loss | None:
+        return self._likelihood()
+
+    def _fitted_likelihood(self) -> Any:
+        return self._net.link
+
+    def _check_values(self, X: Any, scaling: Scaling, summary: ColumnSummary) -> None:
+        super()._check_values(X, scaling, summary)
+        if (likelihood := self._likelihood()).discrete:
+            check_whole_numbers(X, type(likelihood).__name__)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean evidence lower bound, in nats per row of X.
@@ -197,10 +206,15 @@ class VariationalModel(BaseAutoencoder):
     def _in_nats(self, bound: Callable[..., Tensor], X: Any) -> np.ndarray:
         """Return ``bound(core, x, likelihood=...)`` of each row in the units of X."""
         # In float64 whatever X is: errors are divided by a noise variance that can be small.
-        function = partial(bound, likelihood=self._likelihood())
+        likelihood, scaling = self._fitted_likelihood(), self._net.scaling
+        if likelihood.raw_target:
+            likelihood.check_support(*summarize(X)[1:])
+        if likelihood.discrete:
+            check_whole_numbers(X, type(likelihood).__name__)
         device = evaluation_device(self.device)
-        bounds = self._net.map_rows(function, X, device, dtype=np.float64)
-        return bounds - self._net.scaling.log_volume
+        term = for_net_rows(likelihood, scaling.center, scaling.scale, device)
+        bounds = self._net.map_rows(partial(bound, likelihood=term), X, device, dtype=np.float64)
+        return bounds if likelihood.raw_target else bounds - scaling.log_volume
 
     def _posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         net, basis = self._net, self._net.basis
@@ -221,7 +235,17 @@ class VariationalModel(BaseAutoencoder):
         rows = self._decode(codes.astype(np.float64))
         if mean:
             return rows
-        return rows + np.sqrt(self.noise_variance_) * normal(rows.shape, generator).numpy()
+        likelihood, scaling = self._fitted_likelihood(), self._net.scaling
+        rng = numpy_generator(generator)
+        if likelihood.raw_target:
+            return likelihood.sample(rows, self._dispersion(), rng)
+        drawn = likelihood.sample(scaling.to_net(rows), self._dispersion(), rng)
+        return scaling.from_net(drawn)
+
+    def _dispersion(self) -> np.ndarray:
+        """Return what the likelihood learned beside the network, in its units."""
+        core: Any = self._net.core(torch.float64, torch.device("cpu"))
+        return core.dispersion.detach().numpy()
 
     def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
         """Sort the codes by their divergence from the prior, with PCA's rule for signs."""
@@ -237,7 +261,7 @@ class VariationalModel(BaseAutoencoder):
         self.lower_bound_ = float(self._lower_bounds(some).mean())
 
     def _publish(self, X: Any, n_before: int) -> None:
-        self.noise_variance_ = self._noise_variance()
+        self._publish_dispersion()
         means, deviations = self._posterior(X)
         divergences = divergence_per_code(means, deviations)
         before = None
@@ -251,6 +275,18 @@ class VariationalModel(BaseAutoencoder):
         if not n_before:
             n_varying = int((~self._net.scaling.constant).sum())
             self._warn_of_inactive(min(self.n_components_, n_varying, X.shape[0] - 1))
+
+    def _publish_dispersion(self) -> None:
+        for name in ("noise_variance_", "dispersion_"):
+            self.__dict__.pop(name, None)
+        likelihood, dispersion = self._fitted_likelihood(), self._dispersion()
+        variance = likelihood.variance_at(dispersion)
+        if variance is not None and not likelihood.raw_target:
+            variances = variance * np.square(self._net.scaling.scale)
+            shared = np.ndim(variance) == 0 and self._net.scaling.is_uniform
+            self.noise_variance_ = float(variances[0]) if shared else variances
+        elif likelihood.needs_outputs:
+            self.dispersion_ = float(dispersion) if np.ndim(dispersion) == 0 else dispersion
 
     def _warn_of_inactive(self, n_possible: int) -> None:
         """Warn if most of the components that can be active are not."""

@@ -28,7 +28,7 @@ FLOORS = [
     ["_parameters"],
     ["_slots", "_input"],
     ["_axes", "_basis", "_batches"],
-    ["_steps", "_bounds"],
+    ["_steps", "_bounds", "_probabilistic"],
     ["_training", "_inference"],
     ["_sampling", "_persistence", "_session", "_description", "_pretraining"],
     ["_fitting"],

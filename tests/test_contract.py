@@ -250,6 +250,8 @@ CHANGES = {
     "random_state": 5,
     "beta": 7.0,
     "free_bits": 0.1,
+    "likelihood": "laplace",
+    "n_importance_samples": 5,
     "n_codes": 4,
     "codebook_size": 3,
     "decay": 0.5,

@@ -12,7 +12,7 @@ from skae._training import HeldOut
 from skae.modules import MLP, VAE, VQVAE, Autoencoder, EMAQuantizer
 from skae.objectives import (
     Commitment,
-    GaussianNegativeLogLikelihood,
+    Gaussian,
     KLDivergence,
     LinearWarmup,
     Objective,
@@ -28,8 +28,8 @@ def generator(seed=0):
 def make_core(kind):
     """Return a float64 core of a kind and its objective."""
     if kind == "vae":
-        core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), n_components=2)
-        objective = Objective(GaussianNegativeLogLikelihood(), KLDivergence())
+        core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), Gaussian(), n_components=2)
+        objective = Objective(Gaussian(), KLDivergence())
     elif kind == "vqvae":
         core = VQVAE(MLP(5, 4, [8]), MLP(4, 5, [8]), EMAQuantizer(2, 6, 2))
         core.quantizer.codebook.normal_(generator=generator())

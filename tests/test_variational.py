@@ -215,5 +215,7 @@ def test_free_bits_keep_codes_in_use(digits):
     settings = dict(beta=100.0, early_stopping=False, max_iter=60, random_state=0)
     model = VAETransformer(4, free_bits=0.5, **settings).fit(digits)
 
-    np.testing.assert_allclose(model.kl_per_component_, 0.5, atol=0.15)
+    # Batches of 32 rows whose mean is above by chance push all of it down: it hovers below.
+    assert (model.kl_per_component_ > 0.25).all()
+    assert (model.kl_per_component_ < 0.55).all()
     assert model.active_components_.all()

@@ -20,7 +20,7 @@ class Core(nn.Module):
     """Abstract base of the three autoencoder networks.
 
     A core works in net units (centred and scaled rows). The training loop knows nothing else
-    about a network than the methods below.
+    about a network than the methods below. Dropout is that of [1]_.
 
     Parameters
     ----------
@@ -28,7 +28,19 @@ class Core(nn.Module):
         Maps rows of shape (batch, n_features) to the raw encoding.
     decoder : torch.nn.Module
         Maps latent vectors of shape (batch, n_components) to (batch, n_features).
+
+    Attributes
+    ----------
+    n_draws : int
+        Number of codes of each row that are decoded in training.
+
+    References
+    ----------
+    .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: A Simple Way to
+       Prevent Neural Networks from Overfitting", 2014, section 4, scaled as in section 10.
     """
+
+    n_draws: int = 1
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
@@ -103,13 +115,8 @@ class Core(nn.Module):
 
         Row ``i`` of each result belongs to row ``i`` of the batch, so a slice of the batch goes
         with the same slice of the noise. With `dropout` there are masks of the hidden units of
-        "encoder" and "decoder", if these are perceptrons: 0 with these odds, and else
-        ``1 / (1 - dropout)`` [1]_.
-
-        References
-        ----------
-        .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: A Simple Way
-           to Prevent Neural Networks from Overfitting", 2014, section 4, scaled as in section 10.
+        "encoder" and "decoder", if these are perceptrons: 0 with these odds (dropout), and else
+        ``1 / (1 - dropout)``.
         """
         parts = {"encoder": self.encoder, "decoder": self.decoder} if dropout else {}
         masks = {}

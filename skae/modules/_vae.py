@@ -1,8 +1,8 @@
-"""The variational autoencoder network: x -> q(z|x) -> z -> x_hat, with learned noise variance."""
+"""The variational autoencoder network: x -> q(z|x) -> z -> x_hat, and its dispersion."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,27 +14,37 @@ _LOG_INFORMATION_RANGE = (-100.0, 100.0)
 
 
 class VAEOutput(NamedTuple):
-    """What `VAE.forward` returns."""
+    """What `VAE.forward` returns: of each row n_draws codes, draw by draw."""
 
-    x_hat: Tensor  # (batch, n_features), the likelihood's mean
-    z: Tensor  # (batch, n_components), a draw from the posterior
+    x_hat: Tensor  # (n_draws * batch, n_features), what the decoder returned
+    z: Tensor  # (n_draws * batch, n_components), draws from the posterior
     mean: Tensor  # (batch, n_components), of the posterior
     log_variance: Tensor  # (batch, n_components), of the posterior
-    noise_variance: Tensor  # scalar, of the likelihood
+    dispersion: Tensor  # () or (n_features,), of the likelihood
+    draws: Tensor  # (n_draws, batch, n_components), standardised
+
+    def log_weights(self, log_likelihood: Tensor) -> Tensor:
+        """Return log p(x, z) / q(z|x) of each draw, shape (n_draws, batch).
+
+        `log_likelihood` is log p(x|z), shape (n_draws * batch,).
+        """
+        log_p_z = -0.5 * self.z.view(self.draws.shape).square().sum(2)
+        log_q_z = -0.5 * (self.draws.square() + self.log_variance).sum(2)
+        return log_likelihood.view(self.draws.shape[:2]) + log_p_z - log_q_z
 
 
 class VAE(Core):
-    r"""Variational autoencoder with a diagonal Gaussian posterior and Gaussian likelihood.
+    r"""Variational autoencoder with a diagonal Gaussian posterior.
 
-    The posterior is :math:`q(z|x) = N(\mu(x), diag(\sigma^2(x)))` [1]_ and the likelihood
-    :math:`p(x|z) = N(\hat x(z), s^2 I)`. Given the networks, the bound is largest at
-    :math:`s^2 = E_q ||x - \hat x(z)||^2 / d` [2]_, so the noise variance follows that closed form
-    as an exponential moving average over batches instead of a gradient.
+    The posterior is :math:`q(z|x) = N(\mu(x), diag(\sigma^2(x)))` [1]_. The encoder states how much
+    a row tells about each code, as :math:`h(x)`, and the posterior's precision adds this to the
+    prior's: :math:`\sigma^{-2}(x) = 1 + e^{h(x)} / s^2`, with the likelihood's noise variance
+    :math:`s^2`: the harmonic mean if it differs by feature, and 1 if there is none. In a linear
+    model with Gaussian noise :math:`h` is a constant, the squared length of the decoder's column
+    [2]_, so that posteriors stay right while the noise changes.
 
-    The encoder states how much a row tells about each code, as :math:`h(x)`, and the posterior's
-    precision adds this to the prior's: :math:`\sigma^{-2}(x) = 1 + e^{h(x)} / s^2`. In a linear
-    model :math:`h` is a constant, the squared length of the decoder's column [3]_,
-    so that posteriors stay right while the noise changes.
+    What the likelihood learns beside the network, its dispersion, follows the mean of its residual
+    as an exponential moving average over batches, or gradients.
 
     Parameters
     ----------
@@ -42,57 +52,90 @@ class VAE(Core):
         Maps (batch, n_features) to (batch, 2 * n_components): mean and log-information :math:`h`.
     decoder : torch.nn.Module
         Maps (batch, n_components) to (batch, n_features).
+    likelihood : skae.objectives.Likelihood
+        How rows are distributed around what the decoder returns.
     n_components : int
         Number of latent dimensions.
+    n_dispersions : int or None, default=None
+        Number of features with a dispersion of their own; None is for one of all.
+    n_draws : int, default=1
+        Number of codes drawn for each row.
     decay : float, default=0.95
-        Decay of the moving average of the noise variance, per batch.
+        Decay of the moving average, per batch.
 
     References
     ----------
     .. [1] Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, equation 9.
-    .. [2] Rybkin, Daniilidis and Levine, "Simple and Effective VAE Training with Calibrated
-       Decoders", 2021, equation 8.
-    .. [3] Tipping and Bishop, "Probabilistic Principal Component Analysis", 1999: the posterior's
+    .. [2] Tipping and Bishop, "Probabilistic Principal Component Analysis", 1999: the posterior's
        covariance :math:`s^2 (W'W + s^2 I)^{-1}`.
 
     Examples
     --------
     >>> import torch
     >>> from skae.modules import MLP, VAE
-    >>> core = VAE(MLP(4, 2 * 2, [8]), MLP(2, 4, [8]), n_components=2)
+    >>> from skae.objectives import Gaussian
+    >>> core = VAE(MLP(4, 2 * 2, [8]), MLP(2, 4, [8]), Gaussian(), n_components=2)
     >>> core.encode(torch.zeros(3, 4)).shape
     torch.Size([3, 2])
     """
 
-    noise_variance: Tensor
-    least_noise_variance: Tensor
-    _squared_error: Tensor
-    _n_values: Tensor
+    least_dispersion: Tensor
+    _dispersion: Tensor
+    _residual: Tensor
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, n_components: int, decay: float = 0.95
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Any,
+        n_components: int,
+        n_dispersions: int | None = None,
+        n_draws: int = 1,
+        decay: float = 0.95,
     ) -> None:
         super().__init__(encoder, decoder)
-        self.n_components = n_components
+        self.likelihood, self.n_components, self.n_draws = likelihood, n_components, n_draws
         self.decay = decay
-        one = torch.ones((), device="cpu", dtype=torch.float32)
-        self.register_buffer("noise_variance", one)
-        self.register_buffer("least_noise_variance", 1e-10 * one)
-        self.register_buffer("_squared_error", 0 * one, persistent=False)
-        self.register_buffer("_n_values", 0 * one, persistent=False)
+        shape = () if n_dispersions is None else (n_dispersions,)
+        zero = torch.zeros(shape, device="cpu", dtype=torch.float32)
+        self.log_dispersion = None
+        if likelihood.learned_by_gradient and likelihood.fixed_dispersion(1.0) is None:
+            self.log_dispersion = nn.Parameter(zero)
+        else:
+            self.register_buffer("_dispersion", zero + 1)
+            self.register_buffer("least_dispersion", zero + 0)
+        self.register_buffer("_residual", zero + 0, persistent=False)
+        self._n_rows = 0
+
+    @property
+    def dispersion(self) -> Tensor:
+        """What the likelihood learns beside the network, shape () or (n_features,)."""
+        return self._dispersion if self.log_dispersion is None else self.log_dispersion.exp()
 
     @torch.no_grad()
-    def start_noise(self, noise_variance: float, least: float) -> None:
-        """Set the noise variance and its lower bound, which keeps likelihoods finite."""
-        self.noise_variance.fill_(max(noise_variance, least))
-        self.least_noise_variance.fill_(least)
+    def start_dispersion(self, start: Any, least: Any = 0.0) -> None:
+        """Set the dispersion and its lower bound, which keeps likelihoods finite."""
+        start, least = (
+            torch.as_tensor(each, device="cpu", dtype=torch.float32).expand(self.dispersion.shape)
+            for each in (start, least)
+        )
+        if self.log_dispersion is not None:
+            self.log_dispersion.copy_(start.log())
+            return
+        self._dispersion.copy_(torch.maximum(start, least))
+        self.least_dispersion.copy_(least)
+
+    def log_noise(self) -> Tensor | float:
+        """Return the logarithm of the noise variances' harmonic mean; 0 if there are none."""
+        variance = self.likelihood.variance_at(self.dispersion)
+        return 0.0 if variance is None else -(1 / variance).mean().log()
 
     def posterior(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the posterior, each (batch, n_components)."""
         encoding = self.encoder(x, *self._masks(noise, "encoder"))
         mean, log_information = encoding.tensor_split(2, dim=1)
         log_information = log_information.clamp(*_LOG_INFORMATION_RANGE)
-        return mean, -softplus(log_information - self.noise_variance.log())
+        return mean, -softplus(log_information - self.log_noise())
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the posterior mean, shape (batch, n_components)."""
@@ -101,28 +144,39 @@ class VAE(Core):
     def draw_noise(
         self, n_rows: int, generator: Generator, dropout: float = 0.0
     ) -> dict[str, Tensor]:
-        """Draw dropout masks and, as "posterior", standard normals (n_rows, n_components)."""
-        shape = (n_rows, self.n_components)
+        """Draw dropout masks and, as "posterior", normals (n_rows, n_draws, n_components)."""
+        shape = (n_rows, self.n_draws, self.n_components)
         normal = torch.randn(shape, generator=generator, device="cpu", dtype=torch.float32)
         return {**super().draw_noise(n_rows, generator, dropout), "posterior": normal}
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> VAEOutput:
         """Encode, draw ``z = mean + std * noise`` (the mean itself without noise), decode."""
         mean, log_variance = self.posterior(x, noise)
-        z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise["posterior"]
-        x_hat = self.decoder(z, *self._masks(noise, "decoder"))
-        return VAEOutput(x_hat, z, mean, log_variance, self.noise_variance)
+        draws = mean[None] * 0 if noise is None else noise["posterior"].transpose(0, 1)
+        z = (mean + (0.5 * log_variance).exp() * draws).flatten(0, 1)
+        masks = [mask.repeat(len(draws), 1) for mask in self._masks(noise, "decoder")]
+        x_hat = self.decoder(z, *masks)
+        return VAEOutput(x_hat, z, mean, log_variance, self.dispersion, draws)
 
     @torch.no_grad()
     def observe(self, x: Tensor, out: VAEOutput) -> None:
-        """Add a slice's squared error to the batch's."""
-        self._squared_error += (x - out.x_hat).square().sum()
-        self._n_values += x.numel()
+        """Add a slice's residuals to the batch's, draws weighted as in the bound."""
+        x = x.repeat(len(out.draws), 1)
+        residual = self.likelihood.residual(x, out.x_hat)
+        if residual is None:
+            return
+        if len(out.draws) > 1:
+            log_likelihood = self.likelihood.log_prob(x, out.x_hat, out.dispersion)
+            residual = residual * out.log_weights(log_likelihood).softmax(0).view(-1, 1)
+        per_feature = residual.sum(0)
+        self._residual += per_feature if self._residual.ndim else per_feature.mean()
+        self._n_rows += out.mean.shape[0]
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the noise variance towards the batch's mean squared error."""
-        self.noise_variance.lerp_(self._squared_error / self._n_values, 1 - self.decay)
-        self.noise_variance.clamp_(min=self.least_noise_variance)
-        self._squared_error.zero_()
-        self._n_values.zero_()
+        """Move the dispersion towards the batch's mean residual."""
+        if self._n_rows:
+            self._dispersion.lerp_(self._residual / self._n_rows, 1 - self.decay)
+            self._dispersion.clamp_(min=self.least_dispersion)
+            self._residual.zero_()
+            self._n_rows = 0

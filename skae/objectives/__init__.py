@@ -3,15 +3,14 @@
 from ._adversarial import ACAI
 from ._code_activations import CodeActivation, Identity, Logistic, TopK
 from ._corruptions import Corruption, GaussianNoise, MaskingNoise, SaltAndPepperNoise, SwapNoise
-from ._divergences import KLDivergence
+from ._counts import NegativeBinomial, Poisson
+from ._divergences import ImportanceWeightedBound, KLDivergence
+from ._likelihoods import Bernoulli, Gaussian, Laplace, Likelihood
 from ._losses import (
     AbsoluteError,
-    BernoulliNegativeLogLikelihood,
     Commitment,
-    GaussianNegativeLogLikelihood,
     Huber,
     Loss,
-    PoissonNegativeLogLikelihood,
     SquaredError,
 )
 from ._objective import Objective, Term
@@ -23,25 +22,29 @@ __all__ = [
     "L1",
     "L2",
     "AbsoluteError",
-    "BernoulliNegativeLogLikelihood",
+    "Bernoulli",
     "CodeActivation",
     "Commitment",
     "Contractive",
     "Corruption",
     "CosineDecay",
     "ExponentialDecay",
-    "GaussianNegativeLogLikelihood",
+    "Gaussian",
     "GaussianNoise",
     "Huber",
     "Identity",
+    "ImportanceWeightedBound",
     "KLDivergence",
     "KLSparsity",
+    "Laplace",
+    "Likelihood",
     "LinearWarmup",
     "Logistic",
     "Loss",
     "MaskingNoise",
+    "NegativeBinomial",
     "Objective",
-    "PoissonNegativeLogLikelihood",
+    "Poisson",
     "SaltAndPepperNoise",
     "Schedule",
     "SquaredError",

@@ -26,6 +26,14 @@ def check_integer(owner: object, name: str, interval: str) -> None:
         raise ValueError(_message(owner, name, f"an int in the range {interval}", value))
 
 
+def check_choice(owner: object, name: str, words: tuple[str, ...], interval: str) -> None:
+    """Check that an attribute is one of some words or a real number; see `check_real`."""
+    value = getattr(owner, name)
+    if not (value in words if isinstance(value, str) else lies_in(interval, value)):
+        wanted = f"a str among {sorted(words)} or a float in the range {interval}"
+        raise ValueError(_message(owner, name, wanted, value))
+
+
 def _message(owner: object, name: str, wanted: str, value: Any) -> str:
     return (
         f"The {name!r} parameter of {type(owner).__name__} must be {wanted}. Got {value!r} instead."

@@ -1,7 +1,8 @@
-"""Divergences: what pulls the VAE's posterior towards its prior (KL, beta)."""
+"""Divergences: what pulls the VAE's posterior towards its prior (KL, beta, IWAE's bound)."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -37,7 +38,7 @@ class KLDivergence(Term):
     >>> from skae.modules import VAEOutput
     >>> from skae.objectives import KLDivergence
     >>> zero, one = torch.zeros(1, 2), torch.ones(1, 2)
-    >>> KLDivergence()(zero, VAEOutput(zero, one, mean=one, log_variance=zero, noise_variance=one))
+    >>> KLDivergence()(zero, VAEOutput(zero, one, one, zero, dispersion=one, draws=one))
     tensor([1.])
     """
 
@@ -56,3 +57,47 @@ class KLDivergence(Term):
             charged = per_code.mean(0) > self.free_bits
             per_code = per_code.where(charged, self.free_bits)
         return per_code.sum(1)
+
+
+class ImportanceWeightedBound(Term):
+    r"""Minus the importance-weighted bound on log p(x), in nats per row.
+
+    With K draws from the posterior for each row ([1]_, equation 8):
+
+    .. math:: -\log \frac1K \sum_{i=1}^K \frac{p(x|z_i) p(z_i)}{q(z_i|x)}, \quad z_i \sim q(z|x)
+
+    With one draw it is an estimate of minus the evidence lower bound; with more it is tighter.
+
+    Parameters
+    ----------
+    likelihood : Term
+        Minus log p(x|z) per draw.
+    weight : float or Schedule, default=1.0
+        Factor of the term in the objective.
+
+    References
+    ----------
+    .. [1] Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.modules import MLP, VAE
+    >>> from skae.objectives import Gaussian, ImportanceWeightedBound
+    >>> core = VAE(MLP(4, 2 * 2, [8]), MLP(2, 4, [8]), Gaussian(), n_components=2, n_draws=5)
+    >>> x, generator = torch.zeros(3, 4), torch.Generator().manual_seed(0)
+    >>> ImportanceWeightedBound(Gaussian())(x, core(x, core.draw_noise(3, generator))).shape
+    torch.Size([3])
+    """
+
+    needs_outputs = ("log_weights",)
+
+    def __init__(self, likelihood: Term, weight: float | Schedule = 1.0) -> None:
+        super().__init__(weight)
+        self.likelihood = likelihood
+
+    def __call__(self, x: Tensor, out: Any) -> Tensor:
+        """Return minus the bound per row, shape (batch,)."""
+        log_p_x = -self.likelihood(x.repeat(len(out.x_hat) // len(x), 1), out)
+        log_weights = out.log_weights(log_p_x)  # (n_draws, batch)
+        return math.log(len(log_weights)) - log_weights.logsumexp(0)

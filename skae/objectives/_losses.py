@@ -1,4 +1,4 @@
-"""Losses: how far the reconstruction is from the row (errors, negative log-likelihoods)."""
+"""Losses: how far the reconstruction is from the row (squared, absolute, Huber)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss
+from torch.nn.functional import huber_loss
 
 from ._checks import check_real
-from ._objective import Term
+from ._objective import OnRawRows, Term
 from ._schedules import Schedule
-
-# Features that are always 0 (or 1) would need infinite logits; this close to it costs 1e-6 nats.
-_LEAST_MEAN = 1e-6
-
-# Rates reach 1e13 before they stop growing exponentially; float32 overflows at e^88.
-_LARGEST_LOG_RATE = 30.0
 
 # A scaler may leave its range by a rounding, which harms no likelihood.
 _ROUNDING = 1e-6
@@ -61,6 +56,11 @@ class Loss(Term):
         ValueError
             Naming the first feature with a value for which the loss is not defined.
         """
+
+
+def for_net_rows(loss: Loss, center: np.ndarray, scale: np.ndarray, device: torch.device) -> Term:
+    """Return a loss as a term for rows in net units; see `OnRawRows`."""
+    return OnRawRows(loss, center, scale, device) if loss.raw_target else loss
 
 
 class SquaredError(Loss):
@@ -150,139 +150,6 @@ class Huber(Loss):
         return 2 * huber_loss(out.x_hat, x, reduction="none", delta=self.delta).sum(1)
 
 
-class GaussianNegativeLogLikelihood(Loss):
-    r"""Negative log-likelihood of a Gaussian with shared variance, in nats per row.
-
-    .. math:: \frac{1}{2 s^2} ||x - \hat x||^2 + \frac{d}{2} \log(2 \pi s^2)
-
-    Parameters
-    ----------
-    weight : float or Schedule, default=1.0
-        Factor of the term in the objective.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skae.modules import VAEOutput
-    >>> from skae.objectives import GaussianNegativeLogLikelihood
-    >>> x, one = torch.zeros(1, 2), torch.tensor(1.0)
-    >>> out = VAEOutput(x_hat=x, z=x, mean=x, log_variance=x, noise_variance=one)
-    >>> GaussianNegativeLogLikelihood()(x, out)  # log(2 pi)
-    tensor([1.8379])
-    """
-
-    needs_outputs = ("noise_variance",)
-
-    def __call__(self, x: Tensor, out: Any) -> Tensor:
-        """Return the negative log-likelihood per row, shape (batch,)."""
-        squared_error = (x - out.x_hat).square().sum(1)
-        log_normalizer = 0.5 * x.shape[1] * (out.noise_variance.log() + math.log(2 * math.pi))
-        return 0.5 * squared_error / out.noise_variance + log_normalizer
-
-
-class BernoulliNegativeLogLikelihood(Loss):
-    r"""Negative log-likelihood of independent Bernoulli variables, in nats per row.
-
-    The decoder returns logits :math:`l`, and :math:`\hat x = 1 / (1 + e^{-l})`:
-
-    .. math:: -\sum_j x_j \log \hat x_j + (1 - x_j) \log (1 - \hat x_j)
-
-    For binary rows this is the likelihood of [1]_, appendix C.1. For values between 0 and 1, such
-    as grey pixels, it is a cross-entropy, whose smallest value is the rows' own entropy, not 0.
-
-    Parameters
-    ----------
-    weight : float or Schedule, default=1.0
-        Factor of the term in the objective.
-
-    References
-    ----------
-    .. [1] Kingma and Welling, "Auto-Encoding Variational Bayes", 2014.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> import torch
-    >>> from skae.objectives import BernoulliNegativeLogLikelihood
-    >>> x, logits = torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2)
-    >>> loss = BernoulliNegativeLogLikelihood()
-    >>> loss(x, SimpleNamespace(x_hat=logits, z=x, x_in=x))  # 2 log(2)
-    tensor([1.3863])
-    >>> loss.mean(logits)
-    tensor([[0.5000, 0.5000]])
-    """
-
-    raw_target = True
-
-    def __call__(self, x: Tensor, out: Any) -> Tensor:
-        """Return the negative log-likelihood per row, shape (batch,)."""
-        return binary_cross_entropy_with_logits(out.x_hat, x, reduction="none").sum(1)
-
-    def mean(self, x_hat: Tensor) -> Tensor:
-        """Return the probabilities of logits."""
-        return x_hat.sigmoid()
-
-    def natural(self, mean: np.ndarray) -> np.ndarray:
-        """Return the logits of probabilities, kept 1e-6 away from 0 and 1."""
-        inside = np.clip(mean, _LEAST_MEAN, 1 - _LEAST_MEAN)
-        return np.log(inside) - np.log1p(-inside)
-
-    def check_support(self, low: np.ndarray, high: np.ndarray) -> None:
-        """Check that X lies in [0, 1]; ValueError otherwise."""
-        advice = "Scale X to [0, 1], for example with sklearn.preprocessing.MinMaxScaler"
-        _check_range(self, low, high, (0, 1), advice)
-
-
-class PoissonNegativeLogLikelihood(Loss):
-    r"""Negative log-likelihood of independent Poisson counts, in nats per row.
-
-    The decoder returns log-rates :math:`l`, and :math:`\hat x = e^l`:
-
-    .. math:: \sum_j \hat x_j - x_j l_j + \log x_j!
-
-    Beyond a log-rate of 30, a rate of about 1e13, the exponential goes on as its tangent: nothing
-    overflows, and a decoder that strayed there is still pulled back, as it would not be if the
-    log-rate were cut off.
-
-    Parameters
-    ----------
-    weight : float or Schedule, default=1.0
-        Factor of the term in the objective.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> import torch
-    >>> from skae.objectives import PoissonNegativeLogLikelihood
-    >>> x, log_rates = torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2)
-    >>> loss = PoissonNegativeLogLikelihood()
-    >>> loss(x, SimpleNamespace(x_hat=log_rates, z=x, x_in=x))  # 2 + log(2)
-    tensor([2.6931])
-    >>> loss.mean(log_rates)
-    tensor([[1., 1.]])
-    """
-
-    raw_target = True
-
-    def __call__(self, x: Tensor, out: Any) -> Tensor:
-        """Return the negative log-likelihood per row, shape (batch,)."""
-        return (self.mean(out.x_hat) - x * out.x_hat + (x + 1).lgamma()).sum(1)
-
-    def mean(self, x_hat: Tensor) -> Tensor:
-        """Return the rates of log-rates, linear beyond a log-rate of 30."""
-        bounded = x_hat.clamp(max=_LARGEST_LOG_RATE)
-        return bounded.exp() * (1 + x_hat - bounded)
-
-    def natural(self, mean: np.ndarray) -> np.ndarray:
-        """Return the log-rates of rates, which are taken to lie between 1e-6 and e^30."""
-        return np.log(np.clip(mean, _LEAST_MEAN, math.exp(_LARGEST_LOG_RATE)))
-
-    def check_support(self, low: np.ndarray, high: np.ndarray) -> None:
-        """Check that X is not negative; ValueError otherwise."""
-        advice = "Give it counts that are neither centred nor scaled"
-        _check_range(self, low, high, (0, math.inf), advice)
-
-
 class Commitment(Term):
     r"""Commitment loss :math:`||z_e - sg(z)||^2` per row.
 
@@ -317,7 +184,7 @@ class Commitment(Term):
         return (out.z_e - out.z.detach()).square().sum(1)
 
 
-def _check_range(
+def check_range(
     loss: Loss, low: np.ndarray, high: np.ndarray, bounds: tuple[float, float], advice: str
 ) -> None:
     """Raise a ValueError that names the first feature with a value outside of the bounds."""
@@ -331,5 +198,5 @@ def _check_range(
         raise ValueError(
             f"{type(loss).__name__} is defined for values in [{least}, {most}{closing}, and "
             f"feature {feature} of X has the value {value}. {advice}, or choose a loss for any "
-            "real numbers, such as SquaredError."
+            "real numbers: the squared error, or a Gaussian likelihood."
         )

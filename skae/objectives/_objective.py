@@ -116,12 +116,12 @@ class OnRawRows(Term):
         super().__init__(term.weight)
         self.term = term
         self.center, self.scale = (
-            torch.tensor(array, device=device, dtype=torch.float32) for array in (center, scale)
+            torch.tensor(array, device=device, dtype=torch.float64) for array in (center, scale)
         )
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the term per row, shape (batch,)."""
-        return self.term(x * self.scale + self.center, out)
+        return self.term(x * self.scale.to(x.dtype) + self.center.to(x.dtype), out)
 
 
 class Objective:
@@ -182,6 +182,12 @@ class Objective:
     def judged(self) -> Objective:
         """Return the objective, at the end of training, by which epochs are compared."""
         return Objective(*(term for term in self.terms if not term.adversarial))
+
+    @property
+    def settled(self) -> bool:
+        """Whether all weights are what they will be at the end of training."""
+        weights = [term.weight for term in self.terms]
+        return all(value_at(each, self.progress) == value_at(each, 1.0) for each in weights)
 
     @property
     def needs_input_gradient(self) -> bool:

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from skae.modules import MLP, VAE
+from skae.objectives import Gaussian
 
 
 @pytest.fixture
 def core():
     """Return a small core whose posterior variances differ."""
-    core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), n_components=2, decay=0.75)
+    core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), Gaussian(), n_components=2, decay=0.75)
     with torch.no_grad():
         core.encoder.layers[-1].bias.copy_(torch.tensor([0.0, 0.0, -1.0, 2.0]))
     return core
@@ -43,15 +44,15 @@ def test_noise_variance_follows_the_mean_squared_error_of_the_whole_batch(core):
         core.observe(x[rows], core(x[rows], some))
     core.update()
 
-    assert float(core.noise_variance) == pytest.approx(0.75 + 0.25 * error, rel=1e-6)
+    assert float(core.dispersion) == pytest.approx(0.75 + 0.25 * error, rel=1e-6)
 
 
 def test_noise_variance_stays_positive():
     """Perfect reconstructions leave the floor, not zero."""
-    core = VAE(MLP(2, 4, []), MLP(2, 2, []), n_components=2, decay=0.0)
-    core.start_noise(1.0, least=1e-3)
+    core = VAE(MLP(2, 4, []), MLP(2, 2, []), Gaussian(), n_components=2, decay=0.0)
+    core.start_dispersion(1.0, least=1e-3)
     x = torch.zeros(4, 2)
     core.observe(x, core(x))
     core.update()
 
-    assert float(core.noise_variance) == pytest.approx(1e-3)
+    assert float(core.dispersion) == pytest.approx(1e-3)

@@ -12,20 +12,20 @@ from sklearn.preprocessing import MinMaxScaler
 
 from skae.objectives import (
     AbsoluteError,
-    BernoulliNegativeLogLikelihood,
-    GaussianNegativeLogLikelihood,
+    Bernoulli,
+    Gaussian,
     Huber,
     Loss,
-    PoissonNegativeLogLikelihood,
+    Poisson,
     SquaredError,
 )
 
 LOSSES = [
     AbsoluteError(),
-    BernoulliNegativeLogLikelihood(),
-    GaussianNegativeLogLikelihood(),
+    Bernoulli(),
+    Gaussian(),
     Huber(),
-    PoissonNegativeLogLikelihood(),
+    Poisson(),
     SquaredError(),
 ]
 
@@ -89,14 +89,14 @@ def test_bernoulli_is_minus_the_log_mass(rng):
     logits, x = rng.normal(size=(6, 4)), rng.integers(2, size=(6, 4))
     expected = -stats.bernoulli(expit(logits)).logpmf(x).sum(1)
 
-    loss = BernoulliNegativeLogLikelihood()
+    loss = Bernoulli()
     np.testing.assert_allclose(evaluate(loss, x.astype(float), logits), expected)
 
 
 def test_bernoulli_takes_targets_between_0_and_1(rng):
     """On grey values it is the cross-entropy, smallest at the targets themselves."""
     logits, x = rng.normal(size=(6, 4)), rng.uniform(size=(6, 4))
-    loss, p = BernoulliNegativeLogLikelihood(), expit(logits)
+    loss, p = Bernoulli(), expit(logits)
     cross_entropy = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum(1)
 
     np.testing.assert_allclose(evaluate(loss, x, logits), cross_entropy)
@@ -110,7 +110,7 @@ def test_bernoulli_survives_huge_logits(x, logit, cost):
     """A probability that rounds to 0 or 1 costs what its logit says, not infinity."""
     values = np.float32([[x]]), np.float32([[logit]])
 
-    assert evaluate(BernoulliNegativeLogLikelihood(), *values) == pytest.approx([cost])
+    assert evaluate(Bernoulli(), *values) == pytest.approx([cost])
 
 
 def test_poisson_is_minus_the_log_mass(rng):
@@ -119,13 +119,13 @@ def test_poisson_is_minus_the_log_mass(rng):
     x = rng.poisson(np.exp(log_rates))
     expected = -stats.poisson(np.exp(log_rates)).logpmf(x).sum(1)
 
-    loss = PoissonNegativeLogLikelihood()
+    loss = Poisson()
     np.testing.assert_allclose(evaluate(loss, x.astype(float), log_rates), expected)
 
 
 def test_poisson_survives_huge_log_rates():
     """Where the exponential would overflow, costs and means are finite and pull the right way."""
-    loss, far = PoissonNegativeLogLikelihood(), np.float32(1000)
+    loss, far = Poisson(), np.float32(1000)
     means = loss.mean(torch.tensor([[30.0, 30.001, 1000.0]], dtype=torch.float64))[0]
 
     assert np.isfinite(evaluate(loss, np.float32([[3]]), np.full((1, 1), far)))
@@ -146,7 +146,7 @@ def test_natural_is_the_inverse_of_mean(loss, rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("loss", "borders"),
-    [(BernoulliNegativeLogLikelihood(), [0, 1]), (PoissonNegativeLogLikelihood(), [0, 1e30])],
+    [(Bernoulli(), [0, 1]), (Poisson(), [0, 1e30])],
 )
 def test_natural_is_finite_at_the_borders(loss, borders, dtype):
     """A pixel that is always black has a decoder output, and one whose mean is nearly black."""
@@ -169,15 +169,15 @@ def test_losses_with_raw_targets_are_those_with_a_link(loss):
 @pytest.mark.parametrize(
     ("loss", "low", "high", "words"),
     [
-        (BernoulliNegativeLogLikelihood(), [0, -2, -3], [1, 1, 1], r"\[0, 1\].* 1 .* -2\.0.*Scale"),
+        (Bernoulli(), [0, -2, -3], [1, 1, 1], r"\[0, 1\].* 1 .* -2\.0.*Scale"),
         (
-            BernoulliNegativeLogLikelihood(),
+            Bernoulli(),
             [0, 0, 0],
             [1, 1, 255],
             r"\[0, 1\].* 2 .* 255\.0.*Scale",
         ),
         (
-            PoissonNegativeLogLikelihood(),
+            Poisson(),
             [0, 0, -0.5],
             [9, 9, 9],
             r"\[0, inf\).* 2 .* -0\.5.*counts",
@@ -193,8 +193,8 @@ def test_values_outside_of_the_support_are_refused(loss, low, high, words):
 def test_values_on_the_borders_are_accepted():
     """The borders belong to the support, and a scaler's rounding beyond them does no harm."""
     zero, one = np.zeros(2), np.ones(2)
-    BernoulliNegativeLogLikelihood().check_support(zero, np.nextafter(one, 2))
-    PoissonNegativeLogLikelihood().check_support(zero, 1e9 * one)
+    Bernoulli().check_support(zero, np.nextafter(one, 2))
+    Poisson().check_support(zero, 1e9 * one)
     SquaredError().check_support(-1e9 * one, 1e9 * one)
 
 
@@ -202,7 +202,7 @@ def test_the_advice_on_bernoulli_s_support_helps(rng):
     """What MinMaxScaler returns is accepted."""
     X = MinMaxScaler().fit_transform(rng.normal(size=(200, 50)))
 
-    BernoulliNegativeLogLikelihood().check_support(X.min(0), X.max(0))
+    Bernoulli().check_support(X.min(0), X.max(0))
 
 
 def test_losses_are_estimators():

@@ -9,7 +9,7 @@ from torch.distributions import Normal, kl_divergence
 from skae.modules import AutoencoderOutput, VAEOutput, VQVAEOutput
 from skae.objectives import (
     Commitment,
-    GaussianNegativeLogLikelihood,
+    Gaussian,
     KLDivergence,
     Objective,
     SquaredError,
@@ -36,6 +36,7 @@ def vae_output():
         draws(6, 2, seed=3),
         draws(6, 2, seed=4),
         torch.tensor(0.3, dtype=torch.float64),
+        draws(1, 6, 2, seed=5),
     )
 
 
@@ -50,7 +51,7 @@ def test_gaussian_term_is_minus_the_log_density(x, vae_output):
     """It equals the sum of torch's own normal log-densities, constants included."""
     expected = -Normal(vae_output.x_hat, 0.3**0.5).log_prob(x).sum(1)
 
-    torch.testing.assert_close(GaussianNegativeLogLikelihood()(x, vae_output), expected)
+    torch.testing.assert_close(Gaussian()(x, vae_output), expected)
 
 
 def test_divergence_is_torch_s(x, vae_output):
@@ -72,7 +73,7 @@ def test_commitment_moves_the_encoder_and_not_the_codes(x):
 
 def test_objective_is_the_weighted_sum(x, vae_output):
     """Weights multiply the terms; each row keeps its own value."""
-    likelihood, divergence = GaussianNegativeLogLikelihood(), KLDivergence(4.0)
+    likelihood, divergence = Gaussian(), KLDivergence(4.0)
     total = Objective(likelihood, divergence)(x, vae_output)
 
     torch.testing.assert_close(total, likelihood(x, vae_output) + 4 * divergence(x, vae_output))

@@ -1,0 +1,163 @@
+"""Likelihoods of counts: Poisson, and negative binomial for those that vary more."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ._likelihoods import LEAST_MEAN, Likelihood, is_fixed, is_per_feature
+from ._losses import check_range
+from ._schedules import Schedule
+
+# Rates reach 1e13 before they stop growing exponentially; float32 overflows at e^88.
+_LARGEST_LOG_RATE = 30.0
+
+# Of the negative binomial: below, it is a Poisson distribution to rounding.
+_DISPERSIONS = (1e-6, 1e6)
+
+
+class _Counts(Likelihood):
+    """A likelihood of counts, whose decoder returns log-rates.
+
+    Beyond a log-rate of 30, a rate of about 1e13, the exponential goes on as its tangent: nothing
+    overflows, and a decoder that strayed there is still pulled back, as it would not be if the
+    log-rate were cut off.
+    """
+
+    raw_target = True
+    discrete = True
+
+    def mean(self, x_hat: Tensor) -> Tensor:
+        """Return the rates of log-rates, linear beyond a log-rate of 30."""
+        bounded = x_hat.clamp(max=_LARGEST_LOG_RATE)
+        return bounded.exp() * (1 + x_hat - bounded)
+
+    def natural(self, mean: np.ndarray) -> np.ndarray:
+        """Return the log-rates of rates, which are taken to lie between 1e-6 and e^30."""
+        return np.log(np.clip(mean, LEAST_MEAN, math.exp(_LARGEST_LOG_RATE)))
+
+    def rough_variance(self, mean: np.ndarray) -> np.ndarray | None:
+        """Return the variance of Poisson counts, and one more for those that are rare."""
+        return mean + 1
+
+    def check_support(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Check that X is not negative; ValueError otherwise."""
+        advice = "Give it counts that are neither centred nor scaled"
+        check_range(self, low, high, (0, math.inf), advice)
+
+
+class Poisson(_Counts):
+    r"""Independent Poisson counts.
+
+    The decoder returns log-rates :math:`l`, and :math:`\hat x = e^l` (up to a log-rate of 30, and
+    from there on its tangent):
+
+    .. math:: \log p(x | z) = \sum_j x_j l_j - \hat x_j - \log x_j!
+
+    Parameters
+    ----------
+    weight : float or Schedule, default=1.0
+        Factor of the term in the objective; scores in nats do without it.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import torch
+    >>> from skae.objectives import Poisson
+    >>> x, log_rates = torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2)
+    >>> loss = Poisson()
+    >>> loss(x, SimpleNamespace(x_hat=log_rates, z=x, x_in=x))  # 2 + log(2)
+    tensor([2.6931])
+    >>> loss.mean(log_rates)
+    tensor([[1., 1.]])
+    """
+
+    needs_outputs = ()
+
+    def log_prob(self, x: Tensor, output: Tensor, dispersion: Any = None) -> Tensor:
+        """Return the log-probability per row, shape (batch,)."""
+        return (x * output - self.mean(output) - (x + 1).lgamma()).sum(1)
+
+    def sample(
+        self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw counts."""
+        return rng.poisson(mean).astype(np.float64)
+
+
+class NegativeBinomial(_Counts):
+    r"""Independent counts that vary more than Poisson's: their rates are gamma-distributed.
+
+    The decoder returns log-rates :math:`l`; the mean is :math:`\hat x = e^l` (up to a log-rate of
+    30, and from there on its tangent) and the variance :math:`\hat x + \alpha \hat x^2` with a
+    dispersion :math:`\alpha` that is learned or fixed. With :math:`r = 1 / \alpha`,
+
+    .. math:: \log p(x | z) = \sum_j \log \frac{\Gamma(x_j + r)}{\Gamma(r) x_j!}
+              + r \log \frac{r}{r + \hat x_j} + x_j \log \frac{\hat x_j}{r + \hat x_j}
+
+    ([1]_, equation 3.3.3, in another notation).
+
+    Parameters
+    ----------
+    dispersion : {"shared", "per_feature"} or float, default="per_feature"
+        One dispersion for all features, one for each, or a number that stays, 1e-6 to 1e6.
+    weight : float or Schedule, default=1.0
+        Factor of the term in the objective; scores in nats do without it.
+
+    References
+    ----------
+    .. [1] Cameron and Trivedi, "Regression Analysis of Count Data", 2nd edition, 2013.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.objectives import NegativeBinomial
+    >>> x, log_rates = torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2)
+    >>> NegativeBinomial().log_prob(x, log_rates, dispersion=torch.tensor(1.0))  # -4 log(2)
+    tensor([-2.7726])
+    """
+
+    learned_by_gradient = True
+
+    def __init__(
+        self, dispersion: str | float = "per_feature", weight: float | Schedule = 1.0
+    ) -> None:
+        super().__init__(weight)
+        self.dispersion = dispersion
+
+    @property
+    def per_feature(self) -> bool:
+        """Whether each feature has a dispersion of its own."""
+        return is_per_feature(self, "dispersion", _DISPERSIONS)
+
+    def log_prob(self, x: Tensor, output: Tensor, dispersion: Any) -> Tensor:
+        """Return the log-probability per row, shape (batch,)."""
+        dispersion = dispersion.clamp(*_DISPERSIONS)
+        bounded = output.clamp(max=_LARGEST_LOG_RATE)
+        log_rate = bounded + (output - bounded).log1p()
+        log_excess = (dispersion * self.mean(output)).log1p()
+        # For small dispersions this is a small difference of large numbers: in float64.
+        r, x_fine = 1 / dispersion.double(), x.double()
+        ways = (x_fine + r).lgamma() - r.lgamma() - x_fine * r.log()
+        log_mass = ways.to(x.dtype) - (x + 1).lgamma() - log_excess / dispersion
+        return (log_mass + x * (log_rate - log_excess)).sum(1)
+
+    def sample(
+        self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw rates, and counts of these."""
+        dispersion = np.clip(dispersion, *_DISPERSIONS)
+        rates = rng.gamma(1 / dispersion, dispersion * mean)
+        return rng.poisson(rates).astype(np.float64)
+
+    def dispersion_for(self, variance: Any, mean: Any) -> Any:
+        """Return the dispersion with which counts with a mean have a variance."""
+        square = np.maximum(np.square(mean), LEAST_MEAN)
+        return np.clip((variance - mean) / square, 1e-2, 1e2)
+
+    def fixed_dispersion(self, unit: Any) -> Any:
+        """Return the dispersion, if it is fixed."""
+        return self.dispersion if is_fixed(self.dispersion) else None
