@@ -30,6 +30,9 @@ from ._training import History
 from .modules import Core, build_core
 from .objectives import Loss, Objective
 
+# Where nothing is held out, so many training rows decide whether the start is kept.
+_MOST_JUDGED = 10_000
+
 
 class Fitting(GuardedState, ABC):
     """The procedure of fit and partial_fit, which works on an estimator's draft.
@@ -141,8 +144,14 @@ class Fitting(GuardedState, ABC):
         elif self.early_stopping == "auto" and self._pca_is_a_fit():
             max_epochs = 0  # too few rows to tell whether an epoch is better than the start
         start = session.fitted_net() if first and self._pca_is_a_fit() else None
-        judge = None if held_out is None else session.rows(held_out)
-        history = self._train(session, session.rows(X, training), judge, max_epochs)
+        if held_out is not None:
+            judge = session.rows(held_out)
+        elif max_epochs and self._starts_at_pca():
+            judge = session.rows(X, training[:: -(-len(training) // _MOST_JUDGED)])
+        else:
+            judge = None
+        rows, stops_early = session.rows(X, training), held_out is not None
+        history = self._train(session, rows, judge, max_epochs, stops_early=stops_early)
         self.n_samples_ = X.shape[0]
         self.n_iter_ = history.n_epochs
         self.loss_curve_ = history.loss_curve
@@ -292,6 +301,7 @@ class Fitting(GuardedState, ABC):
         held_out: Rows | None,
         max_epochs: int,
         epochs_before: int = 0,
+        stops_early: bool = False,
     ) -> History:
         return session.train(
             rows,
@@ -301,6 +311,7 @@ class Fitting(GuardedState, ABC):
             batch_size=rows_per_batch(self.batch_size, rows.n_rows),
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol * self._loss_unit(session.scaling),
+            stops_early=stops_early,
             start_counts=self._starts_at_pca() or self.__sklearn_is_fitted__(),
             after_epoch=lambda: self._after_epoch(session, rows),
             report=self._report,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ._axes import PrincipalAxes
+from ._batches import Rows
 from ._device import threads_for
 from ._input import Scaling
 from .modules import MLP, MirroredMLP
@@ -19,15 +20,24 @@ _LEAST_RELATIVE_NOISE = 1e-12
 _LEAST_NOISE = 1e-30  # float32 itself
 # A feature that the components explain keeps this share of its variance as noise at the start.
 _LEAST_SHARE = 1e-2
+# Factor analysis takes an eigendecomposition per iteration: of so many features at most, and until
+# an iteration gains fewer nats per feature and row.
+_MOST_FACTORED = 1024
+_FACTOR_ITERATIONS = 100
+_LEAST_GAIN = 1e-6
+_ROWS_AT_ONCE = 1024
 # A code that tells nothing keeps a trace of information, from which it can learn.
 _LEAST_INFORMATION = 1e-3
 
 
-def start_probabilistic(core: Any, axes: PrincipalAxes | None, scaling: Scaling) -> None:
+def start_probabilistic(
+    core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows
+) -> None:
     """Start a variational network at a linear-Gaussian model of the rows.
 
     With shared Gaussian noise it is the maximum-likelihood solution of probabilistic PCA ([1]_,
-    equations 7 and 8). With another likelihood the decoder's output is linear in the codes and
+    equations 7 and 8), and with noise of each feature's own about that of factor analysis ([3]_,
+    algorithm 21.1). With another likelihood the decoder's output is linear in the codes and
     has Gaussian noise all the same, as in [2]_: of rows in the user's units, output and noise are
     those of the natural parameter at the mean, whose slope and noise variance there are one over
     the rows' variance.
@@ -40,11 +50,14 @@ def start_probabilistic(core: Any, axes: PrincipalAxes | None, scaling: Scaling)
         Principal axes of the rows in net units; None leaves the weights as they are.
     scaling : Scaling
         The map between rows and net units.
+    rows : Rows
+        Training rows.
 
     References
     ----------
     .. [1] Tipping and Bishop, "Probabilistic Principal Component Analysis", 1999.
     .. [2] Tipping, "Probabilistic Visualisation of High-Dimensional Binary Data", 1999.
+    .. [3] Barber, "Bayesian Reasoning and Machine Learning", 2012.
     """
     likelihood, shift = core.likelihood, scaling.to_net(scaling.mean)
     raw = likelihood.raw_target
@@ -56,7 +69,7 @@ def start_probabilistic(core: Any, axes: PrincipalAxes | None, scaling: Scaling)
             core.decoder.offset_outputs(torch.from_numpy(offset))
         return
     if raw:
-        rough = likelihood.rough_variance(scaling.mean)
+        rough = likelihood.rough_variance(scaling.variance)
         loadings, slope = _loadings(axes, scaling.scale / rough, 1 / rough), scaling.scale / rough
         _start_dispersion(core, noise, scaling)
         noise = 1 / rough
@@ -64,7 +77,7 @@ def start_probabilistic(core: Any, axes: PrincipalAxes | None, scaling: Scaling)
         slope = np.ones_like(shift)
         loadings = _loadings(axes, slope, noise)
         if likelihood.per_feature:
-            noise = _left_over(loadings, scaling)
+            loadings, noise = _factors(loadings, rows, scaling)
         _start_dispersion(core, noise, scaling)
     loadings, encode, information = _posterior(loadings, slope, noise)
     log_information = np.log(np.maximum(information, _LEAST_INFORMATION)) + float(core.log_noise())
@@ -95,11 +108,43 @@ def _least_noise(scaling: Scaling) -> float:
     return max(_LEAST_RELATIVE_NOISE * (scaling.second_moment or 1.0), _LEAST_NOISE)
 
 
-def _left_over(loadings: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """Return what linear codes leave of each feature's variance, in net units."""
+def _factors(loadings: np.ndarray, rows: Rows, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
+    """Return loadings of factor analysis and each feature's noise variance, in net units.
+
+    In turn, the noise is what the loadings leave of each feature's variance, and the loadings are
+    those of probabilistic PCA of features divided by their noise.
+    """
     variance = scaling.variance / scaling.scale**2
-    left = np.maximum(variance - np.square(loadings).sum(1), _LEAST_SHARE * variance)
-    return np.maximum(left, _least_noise(scaling))
+    left, least = variance - np.square(loadings).sum(1), _least_noise(scaling)
+    noise = np.maximum(left, np.maximum(_LEAST_SHARE * variance, least))
+    n_features, k = loadings.shape
+    if n_features > _MOST_FACTORED:
+        return loadings, noise
+    covariance, before = _covariance(rows, scaling.to_net(scaling.mean)), -np.inf
+    for _ in range(_FACTOR_ITERATIONS):
+        root = np.sqrt(noise)
+        with threads_for(n_features**2):
+            scaled = torch.from_numpy(covariance / np.outer(root, root))
+            values, vectors = (each.flip(-1).numpy() for each in torch.linalg.eigh(scaled))
+        gains = np.sqrt(np.maximum(values[:k] - 1, 0.0))
+        loadings = root[:, None] * vectors[:, :k] * gains
+        explained = np.maximum(values[:k], 1.0)
+        likelihood = -np.log(noise).sum() - (np.log(explained) - explained).sum() - values.sum()
+        noise = np.maximum(variance - np.square(loadings).sum(1), least)
+        if likelihood - before < _LEAST_GAIN * n_features:
+            break
+        before = likelihood
+    return loadings, noise
+
+
+def _covariance(rows: Rows, mean: np.ndarray) -> np.ndarray:
+    center = torch.from_numpy(mean)
+    total = center.new_zeros(len(mean), len(mean))
+    with threads_for(_ROWS_AT_ONCE * len(mean) ** 2):
+        for x in rows.in_order(_ROWS_AT_ONCE):
+            centred = x.double() - center
+            total += centred.T @ centred
+    return (total / rows.n_rows).numpy()
 
 
 def _loadings(axes: PrincipalAxes, slope: np.ndarray, noise: np.ndarray) -> np.ndarray:

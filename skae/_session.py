@@ -84,7 +84,7 @@ class Session:
     def train(
         self, rows: Rows, held_out: Rows | None, *, batch_size: int, **settings: Any
     ) -> History:
-        """Train on `rows`; see `skae._training.train` for the settings."""
+        """Train on `rows`, judged by `held_out`; see `skae._training.train` for the settings."""
         with threads_for(batch_size * self.core.largest_matrix):
             judge = None
             if held_out is not None:

@@ -138,11 +138,12 @@ def train(
     batch_size: int,
     n_iter_no_change: int,
     tol: float,
+    stops_early: bool,
     start_counts: bool,
     after_epoch: Callable[[], None],
     report: Callable[[History], None],
 ) -> History:
-    """Train until the held-out loss stops improving, or for all epochs without held-out rows.
+    """Train until the held-out loss stops improving, or for all epochs.
 
     While weights of the objective change, as in a warm-up, training goes on.
 
@@ -153,13 +154,16 @@ def train(
     rows : Rows
         Training rows.
     held_out : HeldOut or None
-        Rows that decide which epoch is kept; None keeps the last one.
+        Rows that decide which epoch is kept; None keeps the last one. Without `stops_early` they
+        are training rows, which decide between the last epoch and the start.
     max_epochs, batch_size, n_iter_no_change : int
         Most epochs, rows per step, epochs without improvement before training stops.
     progress : callable
         From the number of epochs run to the progress that schedules go by, in [0, 1].
     tol : float
         Smallest improvement on the best held-out loss so far that counts as one.
+    stops_early : bool
+        Whether each epoch is judged, and training ends when they do not improve.
     start_counts : bool
         Whether the state before the first epoch competes; it is left only for a gain on the
         held-out rows beyond one standard error.
@@ -192,7 +196,7 @@ def train(
             step(x)
         after_epoch()
         loss = step.end_epoch()
-        losses = None if held_out is None else held_out.losses()
+        losses = held_out.losses() if held_out and stops_early else None
         if not math.isfinite(loss) or not (losses is None or bool(losses.isfinite().all())):
             retries += 1
             _retry(step, last_good, retries, history.n_epochs + 1)
@@ -203,7 +207,12 @@ def train(
             history.validation_loss_curve.append(float(losses.mean()))
             best.consider(losses, tol)
         report(history)
-    if best:
+    if history.loss_curve:
+        history.best_loss = history.loss_curve[-1]
+    if best and held_out and not stops_early:
+        best.consider(held_out.losses(), tol)
+        best.restore()
+    elif best:
         best.restore()
         history.best_loss = best.loss
         patient = best.waited < n_iter_no_change and step.objective.settled
@@ -214,8 +223,6 @@ def train(
                 ConvergenceWarning,
                 stacklevel=2,
             )
-    elif history.loss_curve:
-        history.best_loss = history.loss_curve[-1]
     return history
 
 

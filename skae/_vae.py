@@ -82,7 +82,7 @@ class VAETransformer(VariationalModel):
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
         when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
-        `max_iter` epochs and keeps the last.
+        `max_iter` epochs and keeps the last, unless the PCA start serves training rows as well.
     validation_fraction : float, default=0.1
         Fraction of X to hold out; "auto" holds out at least 5 rows.
     n_iter_no_change : int, default=10
@@ -293,4 +293,4 @@ class VAETransformer(VariationalModel):
         rows: Rows,
         generator: Generator,
     ) -> None:
-        start_probabilistic(core, axes, scaling)
+        start_probabilistic(core, axes, scaling, rows)

@@ -13,7 +13,9 @@ from skae.modules import MLP, VAE, VQVAE, Autoencoder, EMAQuantizer
 from skae.objectives import (
     Commitment,
     Gaussian,
+    ImportanceWeightedBound,
     KLDivergence,
+    Laplace,
     LinearWarmup,
     Objective,
     SquaredError,
@@ -30,6 +32,10 @@ def make_core(kind):
     if kind == "vae":
         core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), Gaussian(), n_components=2)
         objective = Objective(Gaussian(), KLDivergence())
+    elif kind == "iwae":
+        settings = dict(n_components=2, n_dispersions=5, n_draws=3)
+        core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), Laplace("per_feature"), **settings)
+        objective = Objective(ImportanceWeightedBound(Laplace("per_feature")))
     elif kind == "vqvae":
         core = VQVAE(MLP(5, 4, [8]), MLP(4, 5, [8]), EMAQuantizer(2, 6, 2))
         core.quantizer.codebook.normal_(generator=generator())
@@ -69,7 +75,7 @@ def test_updates_are_those_of_torch_adamw(weight_decay):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "iwae", "vqvae"])
 def test_slices_of_a_batch_equal_the_whole(kind, dropout):
     """Weights and moving averages do not depend on how many rows pass at once, to 1e-10."""
     states = []
@@ -87,7 +93,7 @@ def test_slices_of_a_batch_equal_the_whole(kind, dropout):
         torch.testing.assert_close(whole[name], sliced[name], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "iwae", "vqvae"])
 def test_each_mask_acts(kind):
     """Either mask changes the output; without dropout there is none."""
     core, _ = make_core(kind)

@@ -9,7 +9,7 @@ from skae._steps import AutogradStep
 from skae._training import HeldOut, train
 from skae.exceptions import ConvergenceError, ConvergenceWarning
 from skae.modules import MLP, Autoencoder
-from skae.objectives import Objective, SquaredError
+from skae.objectives import LinearWarmup, Objective, SquaredError
 
 
 def generator(seed=0):
@@ -42,6 +42,7 @@ class Setting:
             batch_size=16,
             n_iter_no_change=10,
             tol=0.0,
+            stops_early=True,
             start_counts=False,
             after_epoch=lambda: self.losses.append(self.step.weights.clone()),
             report=lambda history: None,
@@ -84,6 +85,42 @@ def test_without_held_out_rows_all_epochs_run_and_the_last_is_kept():
     assert history.best_loss == history.loss_curve[-1]
     assert torch.equal(setting.step.weights, setting.losses[-1])
     assert history.loss_curve[-1] < history.loss_curve[0]
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(0.5, False), (0.05, True)])
+def test_without_early_stopping_the_last_epoch_is_weighed_against_the_start(gain, kept):
+    """All epochs run and are not judged one by one; the start is kept for want of a gain."""
+    setting = Setting()
+    noise = torch.tensor(np.random.default_rng(0).normal(size=20))
+    noise = (noise - noise.mean()) / noise.std() * 0.1 * 20**0.5
+    start = setting.step.weights.clone()
+    settings = dict(max_epochs=4, n_iter_no_change=1, stops_early=False, start_counts=True)
+    history = setting.run([torch.zeros(20), noise - gain], **settings)
+
+    assert history.n_epochs == 4
+    assert history.validation_loss_curve == []
+    assert torch.equal(setting.step.weights, start if kept else setting.losses[-1])
+
+
+def test_early_stopping_waits_for_weights_that_change():
+    """Epochs in which a weight is not yet what it will be do not count as waiting."""
+    setting = Setting()
+    setting.step.objective.terms[0].weight = LinearWarmup(0.5)
+    script = [1.0, *[2.0] * 20]
+    settings = dict(max_epochs=20, n_iter_no_change=3, progress=lambda epoch: epoch / 20)
+    assert setting.run(script, **settings).n_epochs == 13
+
+    setting = Setting()
+    assert setting.run(script, **settings).n_epochs == 4
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_more_epochs_are_not_advised_where_a_weight_changes_all_along():
+    """Then training ends when it was planned to."""
+    setting = Setting()
+    setting.step.objective.terms[0].weight = LinearWarmup(1.0)
+    settings = dict(max_epochs=3, n_iter_no_change=2, progress=lambda epoch: epoch / 3)
+    assert setting.run([1.0, *[2.0] * 3], **settings).n_epochs == 3
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import scale
 
 from skae import VAETransformer
+from skae.objectives import CosineDecay
 
 ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -42,26 +43,26 @@ def test_each_row_s_bound_is_its_log_density(digits):
     assert model.noise_variance_ == pytest.approx(noise, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("init", "tolerance"),
-    # A constant learning rate leaves some noise of the sampled gradient in the solution.
-    [("pca", 0.01), ("random", 0.1)],
-)
-def test_a_linear_vae_trains_to_probabilistic_pca(init, tolerance):
-    """The bound of a linear VAE reaches the maximum likelihood and does not exceed it."""
+@pytest.mark.parametrize(("k", "tolerance"), [(2, 0.01), (5, 0.02), (10, 0.05)])
+def test_a_linear_vae_trains_to_probabilistic_pca(k, tolerance):
+    """From a random start the bound reaches the maximum likelihood and does not exceed it."""
     X = scale(load_wine().data)
-    model = VAETransformer(
-        2,
-        hidden_layer_sizes=(),
-        init=init,
-        early_stopping=False,
-        learning_rate=3e-3 if init == "random" else 1e-3,
-        max_iter=300 if init == "random" else 100,
-        random_state=0,
-    ).fit(X)
-    best = PCA(2).fit(X).score(X)
+    settings = dict(hidden_layer_sizes=(), init="random", early_stopping=False, random_state=0)
+    settings = dict(settings, learning_rate=CosineDecay(1e-2), max_iter=600)
+    model = VAETransformer(k, **settings).fit(X)
+    best = PCA(k).fit(X).score(X)
 
     assert best - tolerance < model.score(X) < best + 2e-3
+
+
+@pytest.mark.parametrize("k", [2, 5, 10])
+def test_a_linear_vae_keeps_pca_s_likelihood(X, k):
+    """Without early stopping too: where training does not help, the start is kept."""
+    settings = dict(hidden_layer_sizes=(), early_stopping=False, max_iter=20, random_state=0)
+    model = VAETransformer(k, **settings).fit(X)
+
+    assert model.score(X) == pytest.approx(PCA(k).fit(X).score(X), abs=2e-3)
+    assert model.n_iter_ == 20
 
 
 @ENDS_EARLY

@@ -39,9 +39,9 @@ class _Counts(Likelihood):
         """Return the log-rates of rates, which are taken to lie between 1e-6 and e^30."""
         return np.log(np.clip(mean, LEAST_MEAN, math.exp(_LARGEST_LOG_RATE)))
 
-    def rough_variance(self, mean: np.ndarray) -> np.ndarray | None:
-        """Return the variance of Poisson counts, and one more for those that are rare."""
-        return mean + 1
+    def rough_variance(self, variance: np.ndarray) -> np.ndarray | None:
+        """Return the variance of all rows, so that no rate explodes, and one for rare counts."""
+        return variance + 1
 
     def check_support(self, low: np.ndarray, high: np.ndarray) -> None:
         """Check that X is not negative; ValueError otherwise."""

@@ -112,10 +112,11 @@ class Likelihood(Loss):
         """Return the variance around the mean, if it does not depend on the mean; else None."""
         return None
 
-    def rough_variance(self, mean: np.ndarray) -> np.ndarray | None:
-        """Return about the variance of rows with a `mean`, bounded away from 0.
+    def rough_variance(self, variance: np.ndarray) -> np.ndarray | None:
+        """Return about the variance of rows around their means, bounded away from 0.
 
-        Its inverse is about the slope of the natural parameter in the mean. With it, training of
+        `variance` is that of the training rows, by feature. The inverse of what is returned is
+        about the slope of the natural parameter in the mean. With it, training of
         a likelihood with ``raw_target`` can start at principal components; None is for a start at
         the mean.
         """
@@ -307,13 +308,13 @@ class Bernoulli(Likelihood):
         inside = np.clip(mean, LEAST_MEAN, 1 - LEAST_MEAN)
         return np.log(inside) - np.log1p(-inside)
 
-    def rough_variance(self, mean: np.ndarray) -> np.ndarray | None:
+    def rough_variance(self, variance: np.ndarray) -> np.ndarray | None:
         """Return the largest variance, a quarter.
 
         With it the start is the first step of logistic PCA by majorization, which cannot be worse
         than the mean.
         """
-        return np.full_like(mean, 0.25)
+        return np.full_like(variance, 0.25)
 
     def check_support(self, low: np.ndarray, high: np.ndarray) -> None:
         """Check that X lies in [0, 1]; ValueError otherwise."""

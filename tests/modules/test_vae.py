@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skae.modules import MLP, VAE
-from skae.objectives import Gaussian
+from skae.objectives import Gaussian, ImportanceWeightedBound, NegativeBinomial
 
 
 @pytest.fixture
@@ -56,3 +56,68 @@ def test_noise_variance_stays_positive():
     core.update()
 
     assert float(core.dispersion) == pytest.approx(1e-3)
+
+
+def gaussian_log_weights(core, x, noise):
+    """Return log p(x, z) - log q(z|x) from the three densities, shape (n_draws, batch)."""
+    out, normal = core(x, noise), torch.distributions.Normal
+    draws = out.z.view(core.n_draws, len(x), -1)
+    x_hat = out.x_hat.view(core.n_draws, len(x), -1)
+    posterior = normal(out.mean, (0.5 * out.log_variance).exp())
+    prior, spread = normal(torch.tensor(0.0), torch.tensor(1.0)), core.dispersion.sqrt()
+    terms = normal(x_hat, spread).log_prob(x), prior.log_prob(draws), posterior.log_prob(draws)
+    return terms[0].sum(2) + terms[1].sum(2) - terms[2].sum(2)
+
+
+def test_importance_weights_are_ratios_of_densities(core):
+    """The bound is minus the logarithm of their mean."""
+    core.n_draws = 4
+    x = torch.randn(10, 5, generator=torch.Generator().manual_seed(0))
+    noise = core.draw_noise(10, torch.Generator().manual_seed(1))
+    expected = -gaussian_log_weights(core, x, noise).exp().mean(0).log()
+
+    bound = ImportanceWeightedBound(Gaussian())(x, core(x, noise))
+    torch.testing.assert_close(bound, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_dispersion_ascends_the_importance_weighted_bound(core):
+    """It moves to the variance that is best for draws weighted as they are in the bound."""
+    core.n_draws, core.decay = 4, 0.0
+    x = torch.randn(10, 5, generator=torch.Generator().manual_seed(0))
+    noise = core.draw_noise(10, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        weights = gaussian_log_weights(core, x, noise).softmax(0).flatten()
+        errors = (x.repeat(4, 1) - core(x, noise).x_hat).square().mean(1)
+    core.observe(x, core(x, noise))
+    core.update()
+
+    expected = float((weights * errors).sum() / 10)
+    assert float(core.dispersion) == pytest.approx(expected, rel=1e-5)
+
+
+def test_each_feature_s_dispersion_follows_its_own_error():
+    """With one per feature they are the columns' mean squared errors."""
+    parts = MLP(5, 4, [8]), MLP(2, 5, [8]), Gaussian("per_feature")
+    core = VAE(*parts, n_components=2, n_dispersions=5, decay=0.0)
+    x = torch.randn(10, 5, generator=torch.Generator().manual_seed(0))
+    out = core(x, core.draw_noise(10, torch.Generator().manual_seed(1)))
+    core.observe(x, out)
+    core.update()
+
+    torch.testing.assert_close(core.dispersion, (x - out.x_hat).square().mean(0))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "learned"),
+    [(NegativeBinomial("shared"), True), (NegativeBinomial(0.5), False), (Gaussian(0.5), False)],
+)
+def test_dispersions_are_learned_by_gradients_or_stay(likelihood, learned):
+    """A fixed one is no weight and is not moved."""
+    core = VAE(MLP(2, 4, []), MLP(2, 2, []), likelihood, n_components=2)
+    core.start_dispersion(0.5)
+    x = torch.ones(4, 2)
+    core.observe(x, core(x))
+    core.update()
+
+    assert ("log_dispersion" in dict(core.named_parameters())) == learned
+    assert float(core.dispersion.detach()) == pytest.approx(0.5)
