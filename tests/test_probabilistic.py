@@ -80,7 +80,7 @@ def test_log_likelihood_is_the_integral_over_codes(name):
     estimate = model.log_likelihood(some, n_samples=2000, random_state=0)
     # Too low on average for rows whose posterior is far from a Gaussian.
     assert exact.mean() - 0.05 < estimate.mean() < exact.mean() + 0.02
-    np.testing.assert_allclose(estimate, exact, atol=0.5)
+    assert np.quantile(np.abs(estimate - exact), 0.9) < 0.1
     bound = model.score_samples(some)
     assert exact.mean() - 0.5 < bound.mean() < exact.mean() + 0.01
 
