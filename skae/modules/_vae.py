@@ -161,15 +161,14 @@ class VAE(Core):
     @torch.no_grad()
     def observe(self, x: Tensor, out: VAEOutput) -> None:
         """Add a slice's residuals to the batch's, draws weighted as in the bound."""
-        x = x.repeat(len(out.draws), 1)
+        x = x if len(out.draws) == 1 else x.repeat(len(out.draws), 1)
         residual = self.likelihood.residual(x, out.x_hat)
         if residual is None:
             return
         if len(out.draws) > 1:
             log_likelihood = self.likelihood.log_prob(x, out.x_hat, out.dispersion)
             residual = residual * out.log_weights(log_likelihood).softmax(0).view(-1, 1)
-        per_feature = residual.sum(0)
-        self._residual += per_feature if self._residual.ndim else per_feature.mean()
+        self._residual += residual.sum(0) if self._residual.ndim else residual.sum() / x.shape[1]
         self._n_rows += out.mean.shape[0]
 
     @torch.no_grad()
