@@ -17,7 +17,7 @@ from ._auto import rows_per_batch
 from ._axes import PrincipalAxes
 from ._base import BaseAutoencoder
 from ._basis import CodeMoments, LatentBasis, permuted_basis, rotated_basis, untouched_basis
-from ._batches import Rows
+from ._batches import Rows, StreamedRows
 from ._description import Description, gain
 from ._device import evaluation_device
 from ._inference import FittedNet
@@ -197,8 +197,8 @@ default=None
     validation_loss_curve_ : list of float
         The same on the held-out rows.
     best_loss_ : float
-        Held-out loss of the epoch that was kept; training loss of the last epoch if nothing was
-        held out, infinity if there was none.
+        Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
+        last epoch or of the start that was kept, infinity if there was neither.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -388,7 +388,7 @@ default=None
         core: Any,
         axes: PrincipalAxes | None,
         scaling: Scaling,
-        rows: Rows,
+        rows: StreamedRows,
         generator: Generator,
     ) -> None:
         loss, mean = self._loss(), scaling.to_net(scaling.mean)

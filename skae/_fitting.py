@@ -82,7 +82,7 @@ class Fitting(GuardedState, ABC):
         core: Any,
         axes: PrincipalAxes | None,
         scaling: Scaling,
-        rows: Rows,
+        rows: StreamedRows,
         generator: Generator,
     ) -> None:
         """Set what the core starts from; `axes` is None for a random start."""

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from ._axes import PrincipalAxes
-from ._batches import Rows
 from ._device import threads_for
-from ._input import Scaling
+from ._input import CentredRows, Scaling
 from .modules import MLP, MirroredMLP
 from .objectives import Likelihood
 
@@ -18,29 +17,31 @@ from .objectives import Likelihood
 # are rounding and not noise.
 _LEAST_RELATIVE_NOISE = 1e-12
 _LEAST_NOISE = 1e-30  # float32 itself
-# A feature that the components explain keeps this share of its variance as noise at the start.
-_LEAST_SHARE = 1e-2
+# Training begins with at least this share of the variance as noise.
+_LOOSE = 1e-2
 # Factor analysis takes an eigendecomposition per iteration: of so many features at most, and until
-# an iteration gains fewer nats per feature and row.
+# an iteration gains fewer nats per feature and row, twice over.
 _MOST_FACTORED = 1024
 _FACTOR_ITERATIONS = 100
-_LEAST_GAIN = 1e-6
+_LEAST_STEP = 1e-6
 _ROWS_AT_ONCE = 1024
-# A code that tells nothing keeps a trace of information, from which it can learn.
+# A code that tells nothing keeps a trace of information, from which it can learn; of rows in the
+# user's units, where noise is a guess, it keeps a trace of weight too.
 _LEAST_INFORMATION = 1e-3
+_LEAST_GAIN = 6e-1
 
 
 def start_probabilistic(
-    core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: Rows
+    core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: CentredRows
 ) -> None:
     """Start a variational network at a linear-Gaussian model of the rows.
 
     With shared Gaussian noise it is the maximum-likelihood solution of probabilistic PCA ([1]_,
     equations 7 and 8), and with noise of each feature's own about that of factor analysis ([3]_,
-    algorithm 21.1). With another likelihood the decoder's output is linear in the codes and
-    has Gaussian noise all the same, as in [2]_: of rows in the user's units, output and noise are
-    those of the natural parameter at the mean, whose slope and noise variance there are one over
-    the rows' variance.
+    algorithm 21.1). With another likelihood the decoder's output is linear in the codes and has
+    Gaussian noise all the same, as in [2]_: of rows in the user's units, output and noise are those
+    of the natural parameter at the mean, whose slope and noise variance there are one over the
+    rows' variance.
 
     Parameters
     ----------
@@ -50,8 +51,8 @@ def start_probabilistic(
         Principal axes of the rows in net units; None leaves the weights as they are.
     scaling : Scaling
         The map between rows and net units.
-    rows : Rows
-        Training rows.
+    rows : CentredRows
+        The rows.
 
     References
     ----------
@@ -62,23 +63,21 @@ def start_probabilistic(
     likelihood, shift = core.likelihood, scaling.to_net(scaling.mean)
     raw = likelihood.raw_target
     offset = likelihood.natural(scaling.mean if raw else shift)
-    noise = _noise_variances(likelihood, axes, scaling)
+    spread = _noise_variances(likelihood, axes, scaling)
     if axes is None:
-        _start_dispersion(core, noise, scaling)
+        _start_dispersion(core, spread, scaling)
         if raw and isinstance(core.decoder, MLP | MirroredMLP):
             core.decoder.offset_outputs(torch.from_numpy(offset))
         return
+    slope, noise = np.ones_like(shift), spread
     if raw:
         rough = likelihood.rough_variance(scaling.variance)
-        loadings, slope = _loadings(axes, scaling.scale / rough, 1 / rough), scaling.scale / rough
-        _start_dispersion(core, noise, scaling)
-        noise = 1 / rough
-    else:
-        slope = np.ones_like(shift)
-        loadings = _loadings(axes, slope, noise)
-        if likelihood.per_feature:
-            loadings, noise = _factors(loadings, rows, scaling)
-        _start_dispersion(core, noise, scaling)
+        slope, noise = scaling.scale / rough, 1 / rough
+    loadings = _loadings(axes, slope, noise, _LEAST_GAIN if raw else 0.0)
+    if likelihood.per_feature and not raw:
+        loadings, noise = _factors(loadings, noise, rows, _least_noise(scaling))
+        spread = noise
+    _start_dispersion(core, spread, scaling)
     loadings, encode, information = _posterior(loadings, slope, noise)
     log_information = np.log(np.maximum(information, _LEAST_INFORMATION)) + float(core.log_noise())
     core.start_linear(
@@ -108,50 +107,55 @@ def _least_noise(scaling: Scaling) -> float:
     return max(_LEAST_RELATIVE_NOISE * (scaling.second_moment or 1.0), _LEAST_NOISE)
 
 
-def _factors(loadings: np.ndarray, rows: Rows, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
+def _loadings(
+    axes: PrincipalAxes, slope: np.ndarray, noise: np.ndarray, least_gain: float
+) -> np.ndarray:
+    """Return weights (n_features, n_components) from codes to the decoder's output.
+
+    Each code keeps `least_gain` of its axis' variance, whatever the noise along it.
+    """
+    in_net_units = np.square(axes.components) @ (noise / slope**2)
+    signal = np.maximum(axes.variances - in_net_units, least_gain * axes.variances)
+    return slope[:, None] * axes.components.T * np.sqrt(signal)
+
+
+def _factors(
+    loadings: np.ndarray, noise: np.ndarray, rows: CentredRows, least: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return loadings of factor analysis and each feature's noise variance, in net units.
 
-    In turn, the noise is what the loadings leave of each feature's variance, and the loadings are
-    those of probabilistic PCA of features divided by their noise.
+    In turn, the loadings are those of probabilistic PCA of features divided by their noise, and the
+    noise is what the loadings leave of each feature's variance. It starts at `loadings` and shared
+    `noise`, than which the result is not less likely.
     """
-    variance = scaling.variance / scaling.scale**2
-    left, least = variance - np.square(loadings).sum(1), _least_noise(scaling)
-    noise = np.maximum(left, np.maximum(_LEAST_SHARE * variance, least))
     n_features, k = loadings.shape
     if n_features > _MOST_FACTORED:
         return loadings, noise
-    covariance, before = _covariance(rows, scaling.to_net(scaling.mean)), -np.inf
+    covariance = _covariance(rows)
+    variance, best, most = np.diag(covariance), (loadings, noise), -np.inf
     for _ in range(_FACTOR_ITERATIONS):
         root = np.sqrt(noise)
         with threads_for(n_features**2):
             scaled = torch.from_numpy(covariance / np.outer(root, root))
             values, vectors = (each.flip(-1).numpy() for each in torch.linalg.eigh(scaled))
-        gains = np.sqrt(np.maximum(values[:k] - 1, 0.0))
-        loadings = root[:, None] * vectors[:, :k] * gains
+        loadings = root[:, None] * vectors[:, :k] * np.sqrt(np.maximum(values[:k] - 1, 0.0))
         explained = np.maximum(values[:k], 1.0)
         likelihood = -np.log(noise).sum() - (np.log(explained) - explained).sum() - values.sum()
-        noise = np.maximum(variance - np.square(loadings).sum(1), least)
-        if likelihood - before < _LEAST_GAIN * n_features:
+        if not likelihood > most:
             break
-        before = likelihood
-    return loadings, noise
+        gain, most, best = likelihood - most, likelihood, (loadings, noise)
+        if gain < _LEAST_STEP * n_features:
+            break
+        noise = np.maximum(variance - np.square(loadings).sum(1), least)
+    return best
 
 
-def _covariance(rows: Rows, mean: np.ndarray) -> np.ndarray:
-    center = torch.from_numpy(mean)
-    total = center.new_zeros(len(mean), len(mean))
-    with threads_for(_ROWS_AT_ONCE * len(mean) ** 2):
-        for x in rows.in_order(_ROWS_AT_ONCE):
-            centred = x.double() - center
-            total += centred.T @ centred
-    return (total / rows.n_rows).numpy()
-
-
-def _loadings(axes: PrincipalAxes, slope: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Return weights (n_features, n_components) from codes to the decoder's output."""
-    in_net_units = np.square(axes.components) @ (noise / slope**2)
-    gains = np.sqrt(np.maximum(axes.variances - in_net_units, 0.0))
-    return slope[:, None] * axes.components.T * gains
+def _covariance(rows: CentredRows) -> np.ndarray:
+    total = torch.zeros(rows.shape[1], rows.shape[1], device="cpu", dtype=torch.float64)
+    with threads_for(_ROWS_AT_ONCE * rows.shape[1] ** 2):
+        for block in rows.blocks():
+            total += torch.from_numpy(block).T @ torch.from_numpy(block)
+    return (total / rows.shape[0]).numpy()
 
 
 def _posterior(
@@ -181,8 +185,11 @@ def _start_dispersion(core: Any, noise: np.ndarray, scaling: Scaling) -> None:
     """Set the dispersion to what gives each feature a noise variance, and its lower bound."""
     likelihood = core.likelihood
     start = likelihood.fixed_dispersion(1.0 if likelihood.raw_target else scaling.scale)
+    least, loose = 0.0, 0.0
     if start is None:
         start = likelihood.dispersion_for(noise, scaling.mean)
-    least = likelihood.dispersion_for(_least_noise(scaling) + 0 * noise, scaling.mean)
+        loose = _LOOSE * scaling.variance / scaling.scale**2
+        floors = [_least_noise(scaling) + 0 * noise, loose]
+        least, loose = (likelihood.dispersion_for(each, scaling.mean) for each in floors)
     shared = core.dispersion.ndim == 0
-    core.start_dispersion(*(np.mean(each) if shared else each for each in (start, least)))
+    core.start_dispersion(*(np.mean(each) if shared else each for each in (start, least, loose)))

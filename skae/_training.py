@@ -95,15 +95,14 @@ class HeldOut:
 
 
 class _Best:
-    """The best state so far, by held-out loss."""
+    """The best epoch so far, by held-out loss, and the start, which competes with it in the end."""
 
     def __init__(self, step: AutogradStep, held_out: HeldOut, *, start_counts: bool) -> None:
         self.step, self.held_out = step, held_out
         self.start = self.losses = held_out.losses()
         self.start_counts = start_counts
         self.start_state = self.state = step.snapshot()
-        self.loss = float(self.start.mean()) if start_counts else math.inf
-        self.waited = 0
+        self.loss, self.waited = math.inf, 0
 
     def consider(self, losses: Tensor, tol: float) -> None:
         """Keep the step's state if it is the best; count epochs without a gain of `tol`.
@@ -189,6 +188,8 @@ def train(
     """
     history = History()
     best = None if held_out is None else _Best(step, held_out, start_counts=start_counts)
+    if max_epochs:
+        step.core.begin_training()
     last_good, retries = step.snapshot(), 0
     while history.n_epochs < max_epochs and not (best and best.waited >= n_iter_no_change):
         step.objective.progress = progress(history.n_epochs)
@@ -212,6 +213,8 @@ def train(
     if best and held_out and not stops_early:
         best.consider(held_out.losses(), tol)
         best.restore()
+        if best.state is best.start_state:
+            history.best_loss = best.loss
     elif best:
         best.restore()
         history.best_loss = best.loss

@@ -12,8 +12,8 @@ import torch
 from torch import Generator
 
 from ._axes import PrincipalAxes
-from ._batches import Rows
-from ._input import Scaling
+from ._batches import StreamedRows
+from ._input import CentredRows, Scaling
 from ._parameters import SCHEDULE, Constraint, integer, real
 from ._probabilistic import start_probabilistic
 from ._slots import LIKELIHOOD_CONSTRAINTS, LIKELIHOODS, resolve
@@ -81,8 +81,9 @@ class VAETransformer(VariationalModel):
         Gradients of a larger norm are scaled down to it. None leaves them alone.
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
-        when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
-        `max_iter` epochs and keeps the last, unless the PCA start serves training rows as well.
+        when 5 rows are at most half of X; with fewer rows the PCA start is kept, if noise is
+        Gaussian or Laplace's. False trains for `max_iter` epochs and keeps the last, unless the PCA
+        start serves training rows as well.
     validation_fraction : float, default=0.1
         Fraction of X to hold out; "auto" holds out at least 5 rows.
     n_iter_no_change : int, default=10
@@ -120,9 +121,11 @@ class VAETransformer(VariationalModel):
         Variance of Gaussian or Laplace noise in X's squared units; one number unless the
         likelihood or ``scale="standard"`` makes it differ by feature. At least 1e-12 of the mean
         square of the rows, centred if `scale` does so: what lies below is lost in float32. A
-        constant feature with a variance of its own has the least, and scores accordingly.
+        constant feature with a variance of its own has the least, and scores accordingly. One
+        that is fixed is as it was given.
     dispersion_ : float or ndarray of shape (n_features_in_,)
-        What another likelihood learned beside the network: the dispersion of `NegativeBinomial`.
+        What another likelihood learned beside the network, if anything: the dispersion of
+        `NegativeBinomial`.
     kl_per_component_ : ndarray of shape (n_components_,)
         Mean divergence of each code's posterior from the prior over the training rows, in nats:
         the code tells at most this much about a row. In descending order after `fit`.
@@ -131,7 +134,7 @@ class VAETransformer(VariationalModel):
         appendix C).
     lower_bound_ : float
         Mean evidence lower bound in nats per training row, as `score` has it, estimated from some
-        of the rows; that of the last `fit`, or of the start where there was only `partial_fit`.
+        of the rows of the last `fit` or `partial_fit`.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -145,8 +148,8 @@ class VAETransformer(VariationalModel):
     validation_loss_curve_ : list of float
         The same on the held-out rows.
     best_loss_ : float
-        Held-out loss of the epoch that was kept; training loss of the last epoch if nothing was
-        held out, infinity if there was none.
+        Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
+        last epoch or of the start that was kept, infinity if there was neither.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -262,6 +265,11 @@ class VAETransformer(VariationalModel):
         )
 
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
+        if self._likelihood().weight != 1:
+            raise ValueError(
+                f"likelihood={self.likelihood!r} has another weight than 1, with which it is not "
+                "a likelihood. Leave it at 1, and weigh the divergence with beta."
+            )
         likelihood = for_net_rows(self._likelihood(), scaling.center, scaling.scale, device)
         if self.n_importance_samples == 1:
             return Objective(likelihood, KLDivergence(self.beta, self.free_bits))
@@ -290,7 +298,7 @@ class VAETransformer(VariationalModel):
         core: Any,
         axes: PrincipalAxes | None,
         scaling: Scaling,
-        rows: Rows,
+        rows: StreamedRows,
         generator: Generator,
     ) -> None:
-        start_probabilistic(core, axes, scaling, rows)
+        start_probabilistic(core, axes, scaling, CentredRows(rows.X, scaling))

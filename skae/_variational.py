@@ -40,6 +40,7 @@ class VariationalModel(BaseAutoencoder):
     """
 
     beta: float | Schedule
+    n_importance_samples: int
 
     kl_per_component_: np.ndarray
     _code_mean: np.ndarray
@@ -243,7 +244,11 @@ class VariationalModel(BaseAutoencoder):
         return scaling.from_net(drawn)
 
     def _dispersion(self) -> np.ndarray:
-        """Return what the likelihood learned beside the network, in its units."""
+        """Return what the likelihood has beside the network, in its units."""
+        likelihood, scaling = self._fitted_likelihood(), self._net.scaling
+        fixed = likelihood.fixed_dispersion(1.0 if likelihood.raw_target else scaling.scale)
+        if fixed is not None:
+            return np.asarray(fixed)
         core: Any = self._net.core(torch.float64, torch.device("cpu"))
         return core.dispersion.detach().numpy()
 
@@ -256,12 +261,12 @@ class VariationalModel(BaseAutoencoder):
         order = np.argsort(-divergences, kind="stable")
         forward = np.diag(signs)[order]
         self._net.basis = LatentBasis(origin, forward, forward.T, origin)
-        n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
-        some = X[:: -(-X.shape[0] // n_rows)]
-        self.lower_bound_ = float(self._lower_bounds(some).mean())
 
     def _publish(self, X: Any, n_before: int) -> None:
         self._publish_dispersion()
+        n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
+        some = X[:: -(-X.shape[0] // n_rows)]
+        self.lower_bound_ = float(self._lower_bounds(some).mean())
         means, deviations = self._posterior(X)
         divergences = divergence_per_code(means, deviations)
         before = None
@@ -280,28 +285,38 @@ class VariationalModel(BaseAutoencoder):
         for name in ("noise_variance_", "dispersion_"):
             self.__dict__.pop(name, None)
         likelihood, dispersion = self._fitted_likelihood(), self._dispersion()
-        variance = likelihood.variance_at(dispersion)
+        fixed = likelihood.fixed_dispersion(1.0)
+        variance = likelihood.variance_at(dispersion if fixed is None else fixed)
         if variance is not None and not likelihood.raw_target:
-            variances = variance * np.square(self._net.scaling.scale)
-            shared = np.ndim(variance) == 0 and self._net.scaling.is_uniform
-            self.noise_variance_ = float(variances[0]) if shared else variances
-        elif likelihood.needs_outputs:
-            self.dispersion_ = float(dispersion) if np.ndim(dispersion) == 0 else dispersion
+            scaling = self._net.scaling
+            unit = scaling.scale[0] if scaling.is_uniform else scaling.scale
+            self.noise_variance_ = _plain(variance * unit**2 if fixed is None else variance)
+        elif fixed is not None or likelihood.learns_dispersion:
+            self.dispersion_ = _plain(dispersion if fixed is None else fixed)
 
     def _warn_of_inactive(self, n_possible: int) -> None:
         """Warn if most of the components that can be active are not."""
         n_active = int(self.active_components_.sum())
         if 2 * n_active >= n_possible:
             return
-        if (beta := max(value_at(self.beta, progress) for progress in (0.0, 0.5, 1.0))) > 1:
-            remedy = f"Lower beta, which reaches {beta}"
-        elif self._starts_at_pca():
-            remedy = "Lower n_components, or set free_bits"
+        if (beta := max(value_at(self.beta, progress) for progress in np.linspace(0, 1, 101))) > 1:
+            remedies = [f"Lower beta, which reaches {beta}"]
         else:
-            remedy = "Use init='pca' with the built-in networks, or set free_bits"
+            remedies = ["Lower n_components"]
+            if self._starts_at_pca() and self._likelihood().raw_target:
+                remedies.append("use init='random'")
+            elif self.init == "random" and self.encoder is None and self.decoder is None:
+                remedies.append("use init='pca'")
+            if self.n_importance_samples == 1:
+                remedies.append("set free_bits")
         warnings.warn(
             f"{n_active} of {self.n_components_} components are active: the posterior means of "
-            f"the rest hardly vary over the training rows. {remedy}.",
+            f"the others hardly vary over the training rows. {', or '.join(remedies)}.",
             UserWarning,
             stacklevel=5,
         )
+
+
+def _plain(values: Any) -> float | np.ndarray:
+    """Return an array, or a float where it is one number."""
+    return float(values) if np.ndim(values) == 0 else values

@@ -15,7 +15,7 @@ from ._auto import rows_per_batch
 from ._axes import PrincipalAxes
 from ._base import BaseAutoencoder
 from ._basis import basis_with_unit
-from ._batches import Rows
+from ._batches import Rows, StreamedRows
 from ._device import evaluation_device
 from ._input import Scaling
 from ._parameters import Constraint, OneOf, integer, real
@@ -127,8 +127,8 @@ class VQVAETransformer(BaseAutoencoder):
     validation_loss_curve_ : list of float
         The same on the held-out rows.
     best_loss_ : float
-        Held-out loss of the epoch that was kept; training loss of the last epoch if nothing was
-        held out, infinity if there was none.
+        Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
+        last epoch or of the start that was kept, infinity if there was neither.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -257,7 +257,7 @@ class VQVAETransformer(BaseAutoencoder):
         core: Any,
         axes: PrincipalAxes | None,
         scaling: Scaling,
-        rows: Rows,
+        rows: StreamedRows,
         generator: Generator,
     ) -> None:
         if axes is not None:

@@ -125,6 +125,17 @@ def test_the_start_is_a_linear_gaussian_model(k, variances):
     assert np.ndim(model.noise_variance_) == (variances == "per_feature")
 
 
+@pytest.mark.parametrize("factor", [1e3, 1e6])
+def test_an_outlier_leaves_the_start_at_the_best_linear_model(factor):
+    """Variances of features are those of all rows, in float64, whatever is held out."""
+    X = scale(load_wine().data)
+    X = np.vstack([X, factor * X[0]])
+    best = FactorAnalysis(2).fit(X).score(X)
+    for seed in range(3):
+        settings = dict(likelihood=Gaussian("per_feature"), max_iter=5, random_state=seed)
+        assert VAETransformer(2, **settings).fit(X).score(X) > best - 0.01
+
+
 @pytest.mark.parametrize("scaling", ["global", "standard", None])
 @pytest.mark.parametrize("likelihood", [Gaussian(0.05), Laplace(0.05), NegativeBinomial(0.05)])
 def test_a_fixed_dispersion_stays_in_the_units_of_x(likelihood, scaling):
@@ -134,10 +145,15 @@ def test_a_fixed_dispersion_stays_in_the_units_of_x(likelihood, scaling):
         settings = dict(likelihood=likelihood, scale=scaling, max_iter=max_iter, **SMALL)
         model = VAETransformer(1, **settings).fit(X)
         if isinstance(likelihood, NegativeBinomial):
-            assert model.dispersion_ == pytest.approx(0.05)
-            continue
-        expected = 0.05 if isinstance(likelihood, Gaussian) else 2 * 0.05**2
-        np.testing.assert_allclose(model.noise_variance_, expected, rtol=1e-5)
+            assert model.dispersion_ == 0.05
+        else:
+            expected = 0.05 if isinstance(likelihood, Gaussian) else 2 * 0.05**2
+            assert model.noise_variance_ == expected
+        unit = 1.0 if likelihood.raw_target else model._net.scaling.scale
+        core = model._net.core(torch.float64, torch.device("cpu"))
+        in_net_units = np.broadcast_to(core.dispersion.numpy(), X.shape[1])
+        expected = np.broadcast_to(likelihood.fixed_dispersion(unit), X.shape[1])
+        np.testing.assert_allclose(in_net_units, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("likelihood", ["laplace", Gaussian("per_feature"), Laplace("per_feature")])
@@ -167,8 +183,32 @@ def test_the_start_is_a_model(name):
         law = stats.nbinom(1 / dispersion, 1 / (1 + dispersion * rates))
 
     gain = start.score(X) - law.logpmf(X).sum(1).mean()
-    assert gain > (0.3 if name == "bernoulli" else -0.2)
+    assert gain > (0.3 if name == "bernoulli" else -0.3)
     assert start.active_components_.all()
+
+
+def test_counts_of_rare_words_use_their_codes():
+    """Where noise outweighs every axis of the rows, codes are not lost at the start."""
+    rng = np.random.default_rng(0)
+    topics = rng.dirichlet(np.full(300, 0.05), size=5)
+    X = rng.poisson(10 * rng.dirichlet(np.full(5, 0.3), size=800) @ topics) + 0.0
+    model = VAETransformer(4, likelihood="poisson", max_iter=30, random_state=0).fit(X[:600])
+    rates = np.maximum(X[:600].mean(0), 1e-6)
+
+    assert model.active_components_.all()
+    assert model.score(X[600:]) > stats.poisson.logpmf(X[600:], rates).sum(1).mean() + 0.3
+
+
+def test_training_leaves_a_start_without_noise():
+    """With as many codes as features probabilistic PCA has none, which training has to find."""
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-1.5, 1.5, (800, 1))
+    X = np.hstack([np.sin(2 * u), np.cos(2 * u), u**2, u]) @ rng.normal(size=(4, 6))
+    X = X + 0.1 * rng.normal(size=X.shape)
+    model = VAETransformer(random_state=0).fit(X[:600])
+
+    assert model.score(X[600:]) > PCA().fit(X[:600]).score(X[600:]) + 0.5
+    assert model.noise_variance_ == pytest.approx(0.01, rel=1)
 
 
 # -- each likelihood finds what is there -------------------------------------------------------
@@ -239,6 +279,14 @@ def test_rows_outside_of_the_support_are_refused(name, value, words):
 
 def test_parameters_are_checked(blobs):
     """In scikit-learn's words."""
+    for wrong in (Gaussian(None), Laplace([1.0]), Gaussian(0.0)):
+        with pytest.raises(ValueError, match="must be a str among"):
+            VAETransformer(2, likelihood=wrong).fit(blobs)
+    for n_draws in (1, 5):
+        with pytest.raises(ValueError, match=r"Gaussian\(weight=2.0\) has another weight than 1"):
+            VAETransformer(2, likelihood=Gaussian(weight=2.0), n_importance_samples=n_draws).fit(
+                blobs
+            )
     with pytest.raises(ValueError, match=r"'likelihood' parameter of VAETransformer must be a str"):
         VAETransformer(2, likelihood="binomial").fit(blobs)
     with pytest.raises(ValueError, match=r"'noise_variance' parameter of Gaussian must be a str"):
@@ -307,6 +355,59 @@ def test_a_likelihood_of_one_s_own(own):
     assert np.array_equal(again.sample(20_000, random_state=0), draws)
 
 
+class Scaled(Likelihood):
+    """Gaussian noise that says what its variance follows, and nothing else."""
+
+    def log_prob(self, x, output, dispersion):
+        """Return the log-density."""
+        return torch.distributions.Normal(output, dispersion.sqrt()).log_prob(x).sum(1)
+
+    def sample(self, mean, dispersion, rng):
+        """Add noise."""
+        return mean + np.sqrt(dispersion) * rng.standard_normal(mean.shape)
+
+    def residual(self, x, output):
+        """Return squared errors."""
+        return (x - output).square()
+
+
+class RawScaled(Scaled):
+    """The same in the user's units, where gradients have to find the variance."""
+
+    raw_target = True
+    learned_by_gradient = True
+
+
+class Flat(Scaled):
+    """A likelihood that forgets to sum over features."""
+
+    def log_prob(self, x, output, dispersion):
+        """Return one value per entry."""
+        return -(x - output).square()
+
+
+def test_a_dispersion_of_one_s_own_is_learned():
+    """It follows the residual's mean, or gradients where rows are in the user's units."""
+    X = latent_rows("gaussian")
+    settings = dict(max_iter=20, learning_rate=5e-3, **SMALL)
+    reference = VAETransformer(1, **settings).fit(X)
+    own = clone(reference).set_params(likelihood=Scaled()).fit(X)
+    settings = dict(likelihood=RawScaled(), init="random", max_iter=60, learning_rate=1e-2)
+    raw = clone(reference).set_params(**settings).fit(X)
+
+    assert own.score(X) == pytest.approx(reference.score(X), abs=0.1)
+    unit = own._net.scaling.unit
+    assert own.dispersion_ * unit**2 == pytest.approx(reference.noise_variance_, rel=0.1)
+    assert raw.dispersion_ == pytest.approx(reference.noise_variance_, rel=0.5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"n_importance_samples": 3}, {"max_iter": 0}])
+def test_a_likelihood_must_return_one_value_per_row(settings, blobs):
+    """Whoever asks."""
+    with pytest.raises(ValueError, match=r"Flat.log_prob must return one value per row, .* shape"):
+        VAETransformer(2, likelihood=Flat(), **settings).fit(blobs)
+
+
 # -- draws -------------------------------------------------------------------------------------
 
 
@@ -321,7 +422,7 @@ def test_draws_are_like_the_rows(name):
     inner, inner_draws = X.clip(low, high), draws.clip(low, high)
     spread = inner.std(0)
     np.testing.assert_allclose(inner_draws.mean(0) / spread, inner.mean(0) / spread, atol=0.15)
-    np.testing.assert_allclose(inner_draws.std(0) / spread, 1, atol=0.25)
+    np.testing.assert_allclose(inner_draws.std(0) / spread, 1, atol=0.35)
     if name in NAMES[2:]:
         assert np.array_equal(draws, draws.round())
         assert draws.min() >= 0
@@ -358,13 +459,14 @@ def test_draws_pass_for_rows():
 # -- in a search -------------------------------------------------------------------------------
 
 
-def test_a_search_picks_by_held_out_likelihood():
+@pytest.mark.parametrize("k", [1, None])
+def test_a_search_picks_by_held_out_likelihood(k):
     """On a curve with noise the VAE wins; on linear-Gaussian rows it ties with PCA."""
     rng = np.random.default_rng(0)
     t = rng.normal(size=(600, 1))
     curve = np.hstack([t, t**2, np.sin(3 * t)]) + 0.1 * rng.normal(size=(600, 3))
     plane = rng.normal(size=(600, 1)) @ [[1.0, -2.0, 0.5]] + 0.3 * rng.normal(size=(600, 3))
-    steps = [PCA(1), FactorAnalysis(1), VAETransformer(1, random_state=0)]
+    steps = [PCA(k), FactorAnalysis(k), VAETransformer(k, random_state=0)]
     pipeline = Pipeline([("reduce", steps[0])])
     search = GridSearchCV(pipeline, {"reduce": steps}, cv=3, n_jobs=2)
 

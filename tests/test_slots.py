@@ -674,7 +674,10 @@ BAD_SLOTS = [
     (dict(penalty=L1(CosineDecay("a"))), r"'start' parameter of CosineDecay .*Got 'a'"),
     (dict(learning_rate=LinearWarmup(end=np.nan)), r"'end' parameter of LinearWarmup .*Got nan"),
     (dict(corruption=MaskingNoise), "a callable .* not a class"),
-    (dict(corruption=lambda x, generator: x[:, :2]), r"shape \(\d+, 64\).*returned shape \(\d+, 2\)"),
+    (
+        dict(corruption=lambda x, generator: x[:, :2]),
+        r"shape \(\d+, 64\).*returned shape \(\d+, 2\)",
+    ),
     (dict(corruption=lambda x, generator: None), r"shape \(\d+, 64\).*returned None"),
     (dict(corruption=lambda x, generator: x / 0), "corruption must return finite rows"),
     (dict(penalty=[["l1"]]), r"Got \['l1'\] in it"),

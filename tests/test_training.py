@@ -70,6 +70,18 @@ def test_training_stops_after_epochs_without_a_gain_of_tol():
     assert history.best_loss == 4.94
 
 
+def test_patience_looks_at_epochs_and_not_at_the_start():
+    """While epochs improve on each other training goes on, whether one is kept or not."""
+    setting = Setting()
+    start = setting.step.weights.clone()
+    script = [1.0, 9.0, 7.0, 5.0, 3.0, 4.0, 4.0]
+    history = setting.run(script, n_iter_no_change=2, max_epochs=50, start_counts=True)
+
+    assert history.n_epochs == 6
+    assert history.best_loss == 1.0
+    assert torch.equal(setting.step.weights, start)
+
+
 def test_max_epochs_warns_only_while_the_loss_improves():
     """Ending early is told, with the limit and what to do."""
     with pytest.warns(ConvergenceWarning, match=r"max_iter=2.*Increase max_iter"):

@@ -1,5 +1,7 @@
 """Tests of scores in nats, posteriors, draws and diagnostics of a variational model."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp
@@ -184,10 +186,46 @@ def test_a_random_start_that_collapses_is_told_of_pca(digits):
     """Deep logistic nets lose their codes from random weights and keep them from PCA."""
     settings = dict(hidden_layer_sizes=(64, 64, 64), activation="logistic", random_state=0)
     model = VAETransformer(8, init="random", early_stopping=False, max_iter=15, **settings)
-    with pytest.warns(UserWarning, match="0 of 8 components are active.* Use init='pca'"):
+    with pytest.warns(UserWarning, match="0 of 8 components are active.* use init='pca'"):
         model.fit(digits)
 
     assert model.set_params(init="pca").fit(digits).active_components_.all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({}, "Lower n_components, or set free_bits."),
+        ({"init": "random"}, "Lower n_components, or use init='pca', or set free_bits."),
+        ({"n_importance_samples": 2}, "Lower n_components."),
+        (
+            {"likelihood": "bernoulli"},
+            "Lower n_components, or use init='random', or set free_bits.",
+        ),
+        ({"beta": 3}, "Lower beta, which reaches 3."),
+    ],
+)
+def test_remedies_fit_the_model(settings, remedy, digits):
+    """What is advised changes something, and can be set."""
+    X = (digits > 0.5)[:50].astype(float)
+    model = VAETransformer(4, max_iter=0, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X)
+    model.active_components_ = np.array([True, False, False, False])
+    with pytest.warns(UserWarning, match="1 of 4 components are active: .* the others") as caught:
+        model._warn_of_inactive(4)
+    assert str(caught[0].message).endswith(f"training rows. {remedy}")
+
+
+@pytest.mark.parametrize("settings", [{"likelihood": "bernoulli"}, {"init": "random"}, {}])
+def test_parts_have_a_lower_bound(settings, digits):
+    """After each part it is the score of its rows."""
+    X = (digits > 0.5)[:200].astype(float)
+    model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0, **settings)
+    for part in (X[:100], X[100:]):
+        model.partial_fit(part)
+        assert model.lower_bound_ == pytest.approx(model.score(part))
 
 
 def test_signs_do_not_depend_on_units(blobs):

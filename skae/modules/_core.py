@@ -132,6 +132,9 @@ class Core(nn.Module):
         """Return the dropout masks that `noise` holds for "encoder" or "decoder", if any."""
         return (noise[part],) if noise and part in noise else ()
 
+    def begin_training(self) -> None:
+        """Prepare for training, once the start has been judged."""
+
     def observe(self, x: Tensor, out: Any) -> None:
         """Add a slice of the batch to the statistics that `update` turns into state."""
 

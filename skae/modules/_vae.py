@@ -80,6 +80,7 @@ class VAE(Core):
     """
 
     least_dispersion: Tensor
+    loose_dispersion: Tensor
     _dispersion: Tensor
     _residual: Tensor
 
@@ -104,6 +105,7 @@ class VAE(Core):
         else:
             self.register_buffer("_dispersion", zero + 1)
             self.register_buffer("least_dispersion", zero + 0)
+            self.register_buffer("loose_dispersion", zero + 0)
         self.register_buffer("_residual", zero + 0, persistent=False)
         self._n_rows = 0
 
@@ -113,17 +115,36 @@ class VAE(Core):
         return self._dispersion if self.log_dispersion is None else self.log_dispersion.exp()
 
     @torch.no_grad()
-    def start_dispersion(self, start: Any, least: Any = 0.0) -> None:
-        """Set the dispersion and its lower bound, which keeps likelihoods finite."""
-        start, least = (
+    def start_dispersion(self, start: Any, least: Any = 0.0, loose: Any = 0.0) -> None:
+        """Set the dispersion.
+
+        Parameters
+        ----------
+        start : float or ndarray of shape () or (n_features,)
+            The dispersion.
+        least : float or ndarray, default=0.0
+            Its lower bound, which keeps likelihoods finite.
+        loose : float or ndarray, default=0.0
+            Its lower bound when training begins: from a likelihood that is very narrow, small
+            steps in the weights lead nowhere.
+        """
+        start, least, loose = (
             torch.as_tensor(each, device="cpu", dtype=torch.float32).expand(self.dispersion.shape)
-            for each in (start, least)
+            for each in (start, least, loose)
         )
         if self.log_dispersion is not None:
             self.log_dispersion.copy_(start.log())
             return
         self._dispersion.copy_(torch.maximum(start, least))
         self.least_dispersion.copy_(least)
+        self.loose_dispersion.copy_(loose)
+
+    @torch.no_grad()
+    def begin_training(self) -> None:
+        """Widen a likelihood that is very narrow, the first time."""
+        if self.log_dispersion is None:
+            self._dispersion.clamp_(min=self.loose_dispersion)
+            self.loose_dispersion.zero_()
 
     def log_noise(self) -> Tensor | float:
         """Return the logarithm of the noise variances' harmonic mean; 0 if there are none."""
@@ -161,6 +182,8 @@ class VAE(Core):
     @torch.no_grad()
     def observe(self, x: Tensor, out: VAEOutput) -> None:
         """Add a slice's residuals to the batch's, draws weighted as in the bound."""
+        if self.log_dispersion is not None or self.likelihood.raw_target:
+            return
         x = x if len(out.draws) == 1 else x.repeat(len(out.draws), 1)
         residual = self.likelihood.residual(x, out.x_hat)
         if residual is None:

@@ -60,7 +60,7 @@ class Poisson(_Counts):
     Parameters
     ----------
     weight : float or Schedule, default=1.0
-        Factor of the term in the objective; scores in nats do without it.
+        Factor of the term in an autoencoder's objective; a `VAETransformer` takes 1 only.
 
     Examples
     --------
@@ -105,7 +105,7 @@ class NegativeBinomial(_Counts):
     dispersion : {"shared", "per_feature"} or float, default="per_feature"
         One dispersion for all features, one for each, or a number that stays, 1e-6 to 1e6.
     weight : float or Schedule, default=1.0
-        Factor of the term in the objective; scores in nats do without it.
+        Factor of the term in an autoencoder's objective; a `VAETransformer` takes 1 only.
 
     References
     ----------
@@ -160,4 +160,4 @@ class NegativeBinomial(_Counts):
 
     def fixed_dispersion(self, unit: Any) -> Any:
         """Return the dispersion, if it is fixed."""
-        return self.dispersion if is_fixed(self.dispersion) else None
+        return self.dispersion if is_fixed(self, "dispersion", _DISPERSIONS) else None

@@ -27,12 +27,12 @@ class Likelihood(Loss):
 
     Beside the network a likelihood may learn a `dispersion`, such as a variance: one positive
     number, or one for each feature. It follows the mean of `residual` where there is one, or
-    gradients with ``learned_by_gradient``, and else stays where it starts.
+    gradients with ``learned_by_gradient``, and starts at `dispersion_for`.
 
     Parameters
     ----------
     weight : float or Schedule, default=1.0
-        Factor of the term in the objective; scores in nats do without it.
+        Factor of the term in an autoencoder's objective; a `VAETransformer` takes 1 only.
 
     Attributes
     ----------
@@ -54,10 +54,23 @@ class Likelihood(Loss):
         """Whether each feature has a dispersion of its own."""
         return False
 
+    @property
+    def learns_dispersion(self) -> bool:
+        """Whether there is anything to learn beside the network."""
+        follows_residual = type(self).residual is not Likelihood.residual
+        return self.learned_by_gradient or (follows_residual and not self.raw_target)
+
     def __call__(self, x: Tensor, out: Any) -> Tensor:
-        """Return minus `log_prob` per row, shape (batch,)."""
+        """Return minus `log_prob` per row, shape (batch,); ValueError if it has another shape."""
         dispersion = out.dispersion if self.needs_outputs else None
-        return -self.log_prob(x, out.x_hat, dispersion)
+        values = self.log_prob(x, out.x_hat, dispersion)
+        if not isinstance(values, Tensor) or values.shape != x.shape[:1]:
+            got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else repr(values)
+            raise ValueError(
+                f"{type(self).__name__}.log_prob must return one value per row, a tensor of shape "
+                f"({len(x)},), but returned {got}."
+            )
+        return -values
 
     @abstractmethod
     def log_prob(self, x: Tensor, output: Tensor, dispersion: Any) -> Tensor:
@@ -70,7 +83,7 @@ class Likelihood(Loss):
         output : torch.Tensor of shape (batch, n_features)
             What the decoder returned for their codes.
         dispersion : torch.Tensor of shape () or (n_features,)
-            What is learned beside the network; 1 if nothing is.
+            What is learned beside the network; to be left alone if nothing is.
         """
 
     @abstractmethod
@@ -101,8 +114,11 @@ class Likelihood(Loss):
         return None
 
     def dispersion_for(self, variance: Any, mean: Any) -> Any:
-        """Return the dispersion at which rows have a `variance` around a `mean`; 1 by default."""
-        return np.ones_like(variance)
+        """Return the dispersion at which rows have a `variance` around a `mean`.
+
+        By default it is the variance itself.
+        """
+        return variance
 
     def fixed_dispersion(self, unit: Any) -> Any:
         """Return the dispersion in net units, each `unit` of the user's, if the user fixed it."""
@@ -137,7 +153,7 @@ class Gaussian(Likelihood):
         One variance for all features, as in probabilistic PCA; one for each, as in factor
         analysis; or a number, in squared units of X, that stays.
     weight : float or Schedule, default=1.0
-        Factor of the term in the objective; scores in nats do without it.
+        Factor of the term in an autoencoder's objective; a `VAETransformer` takes 1 only.
 
     References
     ----------
@@ -177,15 +193,11 @@ class Gaussian(Likelihood):
 
     def residual(self, x: Tensor, output: Tensor) -> Tensor | None:
         """Return squared errors, unless the variance is fixed."""
-        return None if is_fixed(self.noise_variance) else (x - output).square()
-
-    def dispersion_for(self, variance: Any, mean: Any) -> Any:
-        """Return the variance itself."""
-        return variance
+        return None if is_fixed(self, "noise_variance") else (x - output).square()
 
     def fixed_dispersion(self, unit: Any) -> Any:
         """Return the variance in net units, if it is fixed."""
-        return self.noise_variance / unit**2 if is_fixed(self.noise_variance) else None
+        return self.noise_variance / unit**2 if is_fixed(self, "noise_variance") else None
 
     def variance_at(self, dispersion: Any) -> Any:
         """Return the variance."""
@@ -205,7 +217,7 @@ class Laplace(Likelihood):
     scale : {"shared", "per_feature"} or float, default="shared"
         One scale for all features, one for each, or a number, in units of X, that stays.
     weight : float or Schedule, default=1.0
-        Factor of the term in the objective; scores in nats do without it.
+        Factor of the term in an autoencoder's objective; a `VAETransformer` takes 1 only.
 
     Examples
     --------
@@ -237,7 +249,7 @@ class Laplace(Likelihood):
 
     def residual(self, x: Tensor, output: Tensor) -> Tensor | None:
         """Return absolute errors, unless the scale is fixed."""
-        return None if is_fixed(self.scale) else (x - output).abs()
+        return None if is_fixed(self, "scale") else (x - output).abs()
 
     def dispersion_for(self, variance: Any, mean: Any) -> Any:
         """Return the scale of Laplace noise with a variance."""
@@ -245,7 +257,7 @@ class Laplace(Likelihood):
 
     def fixed_dispersion(self, unit: Any) -> Any:
         """Return the scale in net units, if it is fixed."""
-        return self.scale / unit if is_fixed(self.scale) else None
+        return self.scale / unit if is_fixed(self, "scale") else None
 
     def variance_at(self, dispersion: Any) -> Any:
         """Return the variance, twice the square of the scale."""
@@ -266,7 +278,7 @@ class Bernoulli(Likelihood):
     Parameters
     ----------
     weight : float or Schedule, default=1.0
-        Factor of the term in the objective; scores in nats do without it.
+        Factor of the term in an autoencoder's objective; a `VAETransformer` takes 1 only.
 
     References
     ----------
@@ -322,18 +334,17 @@ class Bernoulli(Likelihood):
         check_range(self, low, high, (0, 1), advice)
 
 
-def is_fixed(dispersion: str | float) -> bool:
-    """Tell whether a parameter is a number and not a word for what is learned."""
-    return not isinstance(dispersion, str)
+def is_fixed(owner: Likelihood, name: str, limits: tuple[float, float] = (0, math.inf)) -> bool:
+    """Tell whether a parameter is a number, not a word for what is learned; check what it is."""
+    check_choice(owner, name, ("shared", "per_feature"), f"({limits[0]}, {limits[1]})")
+    return not isinstance(getattr(owner, name), str)
 
 
 def is_per_feature(
     owner: Likelihood, name: str, limits: tuple[float, float] = (0, math.inf)
 ) -> bool:
     """Tell whether a parameter asks for a dispersion of each feature; check what it is."""
-    value = getattr(owner, name)
-    check_choice(owner, name, ("shared", "per_feature"), f"({limits[0]}, {limits[1]})")
-    return bool(isinstance(value, str) and value == "per_feature")
+    return not is_fixed(owner, name, limits) and bool(getattr(owner, name) == "per_feature")
 
 
 def _sum(scaled: Tensor, log_normalizer: Tensor, x: Tensor) -> Tensor:

@@ -172,7 +172,8 @@ class Objective:
         """
         for term in self.terms:
             if not isinstance(term.weight, Schedule):
-                check_real(term, "weight", "[0, inf)")
+                owner = term.term if isinstance(term, OnRawRows) else term
+                check_real(owner, "weight", "[0, inf)")
         return Objective(*(term.begin(*arguments) for term in self.terms))
 
     def parameters(self) -> list[nn.Parameter]:
