@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor
 
 from ._auto import rows_per_batch
@@ -17,7 +19,8 @@ from ._base import BaseAutoencoder
 from ._basis import basis_with_unit
 from ._batches import Rows, StreamedRows
 from ._device import evaluation_device
-from ._input import Scaling
+from ._encoding import check_container, check_integer_codes, codes_of_one_hot, one_hot
+from ._input import Scaling, check_codes
 from ._parameters import Constraint, OneOf, integer, real
 from ._sampling import draw_codes
 from ._session import Session
@@ -41,7 +44,7 @@ class VQVAETransformer(BaseAutoencoder):
     Parameters
     ----------
     n_components : int, default=None
-        Number of columns of `transform`. None is ``min(n_samples, n_features)``.
+        Width of a row's code vectors together. None is ``min(n_samples, n_features)``.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
         linear maps. "auto" is two layers: the power of two next to twice the number of features,
@@ -103,6 +106,9 @@ class VQVAETransformer(BaseAutoencoder):
     dead_code_threshold : float, default=0.05
         A code is restarted when it is used less than this fraction of its codebook's mean use; 0
         restarts none.
+    encode : {"vectors", "codes", "onehot"}, default="vectors"
+        What `transform` returns and `inverse_transform` takes: codebook vectors, `n_components`
+        columns; integer codes, `n_codes` columns; or these as zeros and ones, a CSR matrix.
 
     Attributes
     ----------
@@ -163,9 +169,11 @@ class VQVAETransformer(BaseAutoencoder):
         "decay": [real("[0, 1)")],
         "commitment_weight": [real("[0, inf)")],
         "dead_code_threshold": [real("[0, 1)")],
+        "encode": [OneOf("vectors", "codes", "onehot")],
     }
 
     codebook_usage_: np.ndarray
+    _encoded_as: str
 
     _architecture = (*BaseAutoencoder._architecture, "n_codes", "codebook_size", "decay")
 
@@ -198,6 +206,7 @@ class VQVAETransformer(BaseAutoencoder):
         decay: float = 0.99,
         commitment_weight: float = 0.25,
         dead_code_threshold: float = 0.05,
+        encode: str = "vectors",
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -225,6 +234,108 @@ class VQVAETransformer(BaseAutoencoder):
         self.decay = decay
         self.commitment_weight = commitment_weight
         self.dead_code_threshold = dead_code_threshold
+        self.encode = encode
+
+    def transform(self, X: Any) -> Any:
+        """Return the codes of X, in the form that `encode` says.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        Z : ndarray or CSR matrix
+            "vectors": the codes' vectors side by side, (n_samples, n_components_), in X's floating
+            dtype. "codes": int64 of shape (n_samples, n_codes_). "onehot": CSR of zeros and ones,
+            float64 of shape (n_samples, n_codes_ * codebook_size). A row's code does not depend on
+            the rows beside it.
+
+        Raises
+        ------
+        ValueError
+            If output as a data frame is asked for with ``encode="onehot"``.
+        """
+        X = self._known_rows(X)
+        if self._encoded_as == "vectors":
+            return self._encode(X)
+        codes = self._integer_codes(X)
+        if self._encoded_as == "codes":
+            return codes
+        check_container(self)
+        return one_hot(codes, self.codebook_.shape[1])
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Return the rows that codes stand for.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix
+            Codes as `transform` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features_in_)
+            Reconstructed rows, in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns than `transform` returns, or holds what is not a
+            code.
+        """
+        check_is_fitted(self)
+        size = self.codebook_.shape[1]
+        if self._encoded_as == "onehot":
+            codes = codes_of_one_hot(X, self.n_codes_, size)
+        else:
+            X = check_codes(self, X, self._n_features_out)
+            if self._encoded_as == "vectors":
+                return self._decode(X)
+            codes = check_integer_codes(X, size)
+        return self._decode(self._vectors(codes))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored; present by convention.
+
+        Returns
+        -------
+        ndarray of str objects
+            The class and the column's number, ``vqvaetransformer0``; with ``encode="onehot"`` the
+            code's number and its value, ``vqvaetransformer0_17``.
+        """
+        check_is_fitted(self)
+        prefix = type(self).__name__.lower()
+        if self._encoded_as != "onehot":
+            names = [f"{prefix}{i}" for i in range(self._n_features_out)]
+        else:
+            pairs = np.ndindex(self.n_codes_, self.codebook_.shape[1])
+            names = [f"{prefix}{i}_{value}" for i, value in pairs]
+        return np.asarray(names, dtype=object)
+
+    @property
+    def _n_features_out(self) -> int:
+        widths = {"vectors": self.n_components_, "codes": self.n_codes_}
+        return widths.get(self._encoded_as, self.codebook_usage_.size)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if self.encode != "vectors":
+            tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _integer_codes(self, X: Any) -> np.ndarray:
+        return self._net.map_rows(lambda core, x: core.codes(x), X, evaluation_device(self.device))
+
+    def _vectors(self, codes: np.ndarray) -> np.ndarray:
+        """Return the vectors of integer codes side by side, (n_rows, n_components_)."""
+        return self.codebook_[np.arange(self.n_codes_), codes].reshape(len(codes), -1)
 
     def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
         self.n_codes_ = self._count_codes()
@@ -304,7 +415,8 @@ class VQVAETransformer(BaseAutoencoder):
         unit = self._net.scaling.unit
         self._net.basis = basis_with_unit(self.n_components_, unit)
         self.codebook_ = self._net.arrays["quantizer.codebook"].astype(np.float64) * unit
-        codes = self._net.map_rows(lambda core, x: core.codes(x), X, evaluation_device(self.device))
+        self._encoded_as = self.encode
+        codes = self._integer_codes(X)
         size = self.codebook_.shape[1]
         counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
         if n_before:
@@ -314,6 +426,4 @@ class VQVAETransformer(BaseAutoencoder):
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         codes = draw_codes(n_samples, self.codebook_usage_, generator)
-        position = np.arange(self.n_codes_)
-        vectors = self.codebook_[position, codes].reshape(n_samples, -1)
-        return self._decode(vectors)
+        return self._decode(self._vectors(codes))

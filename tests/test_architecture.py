@@ -27,7 +27,7 @@ FLOORS = [
     ],
     ["_parameters"],
     ["_slots", "_input"],
-    ["_axes", "_basis", "_batches"],
+    ["_axes", "_basis", "_batches", "_encoding"],
     ["_steps", "_bounds", "_probabilistic"],
     ["_training", "_inference"],
     ["_sampling", "_persistence", "_session", "_description", "_pretraining"],

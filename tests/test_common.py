@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
 from skae._parameters import Number, OneOf
+from skae.objectives import Gaussian
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -31,6 +32,7 @@ CONFIGURATIONS = [
     {**SMALL, "scale": None},
     {**SMALL, "max_iter": 3, "encoder": torch.nn.Linear, "decoder": torch.nn.Linear},
 ]
+LIKELIHOODS = ["laplace", Gaussian("per_feature")]
 # Checks that scikit-learn runs on its own estimators, but leaves out of check_estimator.
 FURTHER_CHECKS = [
     "check_dataframe_column_names_consistency",
@@ -89,7 +91,12 @@ class Float32VQVAE(Float32Mixin, VQVAETransformer):
 
 
 @parametrize_with_checks(
-    [estimator(**parameters) for estimator in ESTIMATORS for parameters in CONFIGURATIONS]
+    [
+        *(estimator(**parameters) for estimator in ESTIMATORS for parameters in CONFIGURATIONS),
+        *(VQVAETransformer(encode=encode, **SMALL) for encode in ("codes", "onehot")),
+        *(VAETransformer(likelihood=likelihood, **SMALL) for likelihood in LIKELIHOODS),
+        VAETransformer(n_importance_samples=3, **SMALL),
+    ]
 )
 def test_estimator_checks(estimator, check):
     """Every estimator check passes in every configuration, none is expected to fail."""

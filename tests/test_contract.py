@@ -252,6 +252,7 @@ CHANGES = {
     "free_bits": 0.1,
     "likelihood": "laplace",
     "n_importance_samples": 5,
+    "encode": "codes",
     "n_codes": 4,
     "codebook_size": 3,
     "decay": 0.5,

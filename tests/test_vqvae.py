@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
+from sklearn.base import clone
 from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
 
 from skae import VQVAETransformer
 
@@ -185,3 +191,100 @@ def test_codes_are_in_the_units_of_the_rows(digits):
     np.testing.assert_allclose(models[1].codebook_, 10 * models[0].codebook_, rtol=1e-5, atol=1e-4)
     spread = PCA(4).fit_transform(digits).std()
     assert codes[0].std() == pytest.approx(spread, rel=0.2)
+
+
+# -- codes out and in --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def by_encoding(digits):
+    """Return the same model with each of the three encodings."""
+    settings = dict(n_components=8, codebook_size=32, max_iter=2, random_state=0)
+    return {
+        encode: VQVAETransformer(encode=encode, **settings).fit(digits)
+        for encode in ("vectors", "codes", "onehot")
+    }
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_three_encodings_are_one_code(by_encoding, digits):
+    """Integers index the codebooks, and so do ones; all decode to the same bits."""
+    vectors, codes, ones = (model.transform(digits) for model in by_encoding.values())
+    codebook = by_encoding["codes"].codebook_
+
+    assert codes.dtype == np.int64
+    assert codes.shape == (len(digits), 2)
+    assert np.array_equal(np.hstack([codebook[i, codes[:, i]] for i in range(2)]), vectors)
+    assert sparse.issparse(ones)
+    assert ones.format == "csr"
+    assert ones.shape == (len(digits), 64)
+    for i in range(2):
+        block = ones[:, 32 * i : 32 * (i + 1)]
+        assert np.array_equal(block.argmax(1).A1, codes[:, i])
+        np.testing.assert_array_equal(block @ codebook[i], vectors[:, 4 * i : 4 * (i + 1)])
+    expected = by_encoding["vectors"].inverse_transform(vectors)
+    assert np.array_equal(by_encoding["codes"].inverse_transform(codes), expected)
+    assert np.array_equal(by_encoding["codes"].inverse_transform(codes.astype(float)), expected)
+    for given in (ones, ones.toarray()):
+        assert np.array_equal(by_encoding["onehot"].inverse_transform(given), expected)
+
+
+def test_names_say_which_code(by_encoding):
+    """Of vectors and integers the column, of one-hot the code and its value."""
+    names = {
+        encode: model.get_feature_names_out().tolist() for encode, model in by_encoding.items()
+    }
+
+    assert names["vectors"] == [f"vqvaetransformer{i}" for i in range(8)]
+    assert names["codes"] == ["vqvaetransformer0", "vqvaetransformer1"]
+    some = [f"vqvaetransformer{name}" for name in ("0_30", "0_31", "1_0", "1_1")]
+    assert names["onehot"][30:34] == some
+    assert len(names["onehot"]) == 64
+
+
+def test_frames_hold_integers_but_not_one_hot(by_encoding, digits):
+    """With a remedy, as OneHotEncoder has it."""
+    model = clone(by_encoding["codes"]).set_params(max_iter=0).set_output(transform="pandas")
+    frame = model.fit_transform(digits)
+    assert (frame.dtypes == np.int64).all()
+    assert list(frame.columns) == ["vqvaetransformer0", "vqvaetransformer1"]
+    assert np.array_equal(model.inverse_transform(frame), model.inverse_transform(frame.to_numpy()))
+
+    model.set_params(encode="onehot").fit(digits)
+    with pytest.raises(ValueError, match="Pandas output does not support sparse data"):
+        model.transform(digits)
+    assert sparse.issparse(model.set_output(transform="default").transform(digits))
+
+
+@pytest.mark.parametrize(
+    ("encode", "codes", "words"),
+    [
+        ("codes", [[0, 32]], "X holds 32.*whole numbers from 0 to 31"),
+        ("codes", [[-1, 3]], "X holds -1"),
+        ("codes", [[0.5, 3]], "X holds 0.5"),
+        ("codes", [[1, 2, 3]], "X has 3 components"),
+        ("onehot", np.zeros((1, 64)), "X is not one-hot.* row 0 has not"),
+        ("onehot", np.eye(64)[[3, 5]] + np.eye(64)[[40, 6]], "row 1 has not"),
+        ("onehot", 2 * np.eye(64)[[3]] + np.eye(64)[[40]], "row 0 has not"),
+        ("onehot", np.zeros((1, 63)), "X has 63 columns, but is expected to have 64"),
+    ],
+)
+def test_what_is_not_a_code_is_refused(by_encoding, encode, codes, words):
+    """It names what was found."""
+    with pytest.raises(ValueError, match=words):
+        by_encoding[encode].inverse_transform(np.asarray(codes))
+
+
+def test_codes_feed_classifiers(digits):
+    """One-hot codes a linear one, integers one with categories, better than by chance by far."""
+    y = load_digits().target
+    settings = dict(n_components=16, codebook_size=64, max_iter=0, random_state=0)
+    linear = make_pipeline(
+        VQVAETransformer(encode="onehot", **settings), LogisticRegression(max_iter=300)
+    )
+    trees = make_pipeline(
+        VQVAETransformer(encode="codes", **settings),
+        HistGradientBoostingClassifier(categorical_features=range(4), max_iter=20),
+    )
+    for model in (linear, trees):
+        assert model.fit(digits[:1200], y[:1200]).score(digits[1200:], y[1200:]) > 0.75
