@@ -247,10 +247,10 @@ class VQVAETransformer(BaseAutoencoder):
         Returns
         -------
         Z : ndarray or CSR matrix
-            "vectors": the codes' vectors side by side, (n_samples, n_components_), in X's floating
-            dtype. "codes": int64 of shape (n_samples, n_codes_). "onehot": CSR of zeros and ones,
-            float64 of shape (n_samples, n_codes_ * codebook_size). A row's code does not depend on
-            the rows beside it.
+            "vectors": the codes' vectors side by side, ``(n_samples, n_components_)``, in X's
+            floating dtype. "codes": int64 of shape ``(n_samples, n_codes_)``. "onehot": zeros and
+            ones in CSR, float64 of shape ``(n_samples, n_codes_ * codebook_size)``. A row's code
+            does not depend on the rows beside it.
 
         Raises
         ------
