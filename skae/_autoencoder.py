@@ -101,7 +101,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
         when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
-        `max_iter` epochs and keeps the last, unless the PCA start serves training rows as well.
+        `max_iter` epochs and keeps the last, unless what it started from, PCA or the last fit,
+        serves training rows as well.
     validation_fraction : float, default=0.1
         Fraction of X to hold out; "auto" holds out at least 5 rows.
     n_iter_no_change : int, default=10

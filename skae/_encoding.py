@@ -47,7 +47,8 @@ def codes_of_one_hot(X: Any, n_codes: int, size: int) -> np.ndarray:
     ValueError
         If X has another width, or a row does not have a single 1 among the columns of each code.
     """
-    X = sparse.csr_matrix(check_array(X, accept_sparse="csr", input_name="X"))
+    X = sparse.csr_matrix(check_array(X, accept_sparse="csr", input_name="X"), copy=True)
+    X.sum_duplicates()
     if X.shape[1] != n_codes * size:
         raise ValueError(f"X has {X.shape[1]} columns, but is expected to have {n_codes * size}.")
     X.eliminate_zeros()

@@ -146,7 +146,7 @@ class Fitting(GuardedState, ABC):
         start = session.fitted_net() if first and self._pca_is_a_fit() else None
         if held_out is not None:
             judge = session.rows(held_out)
-        elif max_epochs and self._starts_at_pca():
+        elif max_epochs and self._starts_at_pca() and not session.step.objective.adversarial:
             judge = session.rows(X, training[:: -(-len(training) // _MOST_JUDGED)])
         else:
             judge = None

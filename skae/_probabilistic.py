@@ -17,6 +17,8 @@ from .objectives import Likelihood
 # are rounding and not noise.
 _LEAST_RELATIVE_NOISE = 1e-12
 _LEAST_NOISE = 1e-30  # float32 itself
+# In the user's units a feature's variance is taken to be at least this share of the mean.
+_LEAST_SHARE = 1e-6
 # Training begins with at least this share of the variance as noise.
 _LOOSE = 1e-2
 # Factor analysis takes an eigendecomposition per iteration: of so many features at most, and until
@@ -37,11 +39,11 @@ def start_probabilistic(
     """Start a variational network at a linear-Gaussian model of the rows.
 
     With shared Gaussian noise it is the maximum-likelihood solution of probabilistic PCA ([1]_,
-    equations 7 and 8), and with noise of each feature's own about that of factor analysis ([3]_,
-    algorithm 21.1). With another likelihood the decoder's output is linear in the codes and has
-    Gaussian noise all the same, as in [2]_: of rows in the user's units, output and noise are those
-    of the natural parameter at the mean, whose slope and noise variance there are one over the
-    rows' variance.
+    equations 7 and 8), and with noise of each feature's own, of 1024 at most, about that of factor
+    analysis ([3]_, algorithm 21.1). With another likelihood the decoder's output is linear in the
+    codes and has Gaussian noise all the same, as in [2]_: of rows in the user's units, output and
+    noise are those of the natural parameter at the mean, whose slope and noise variance there are
+    one over the rows' variance.
 
     Parameters
     ----------
@@ -94,7 +96,8 @@ def _noise_variances(
 ) -> np.ndarray:
     """Return the variance of each feature around the model, in the likelihood's units."""
     if likelihood.raw_target:
-        return scaling.variance
+        least = _LEAST_SHARE * scaling.variance.mean() or 1.0
+        return np.maximum(scaling.variance, least)
     variance = scaling.variance / scaling.scale**2
     fixed = likelihood.fixed_dispersion(scaling.scale)
     noise = None if fixed is None else likelihood.variance_at(fixed)

@@ -74,7 +74,7 @@ SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
     "loss": [
         OneOf(*LOSSES),
         Kind(
-            "an instance of Loss for reconstructions",
+            "an instance of Loss that learns nothing beside the network",
             lambda value: isinstance(value, Loss) and not value.needs_outputs,
         ),
     ],

@@ -123,7 +123,9 @@ class _Best:
         gain = self.start - self.losses
         noise = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else math.inf
         if self.start_counts and float(gain.mean()) <= noise:
-            self.loss, self.state = float(self.start.mean()), self.start_state
+            self.state = self.start_state
+        if self.state is self.start_state:
+            self.loss = float(self.start.mean())
         self.step.restore(self.state)
 
 
@@ -188,7 +190,7 @@ def train(
     """
     history = History()
     best = None if held_out is None else _Best(step, held_out, start_counts=start_counts)
-    if max_epochs:
+    if best and max_epochs:
         step.core.begin_training()
     last_good, retries = step.snapshot(), 0
     while history.n_epochs < max_epochs and not (best and best.waited >= n_iter_no_change):

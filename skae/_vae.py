@@ -82,8 +82,8 @@ class VAETransformer(VariationalModel):
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
         when 5 rows are at most half of X; with fewer rows the PCA start is kept, if noise is
-        Gaussian or Laplace's. False trains for `max_iter` epochs and keeps the last, unless the PCA
-        start serves training rows as well.
+        Gaussian or Laplace's. False trains for `max_iter` epochs and keeps the last, unless what
+        it started from, PCA or the last fit, serves training rows as well.
     validation_fraction : float, default=0.1
         Fraction of X to hold out; "auto" holds out at least 5 rows.
     n_iter_no_change : int, default=10
@@ -124,8 +124,8 @@ class VAETransformer(VariationalModel):
         constant feature with a variance of its own has the least, and scores accordingly. One
         that is fixed is as it was given.
     dispersion_ : float or ndarray of shape (n_features_in_,)
-        What another likelihood learned beside the network, if anything: the dispersion of
-        `NegativeBinomial`.
+        What another likelihood learned beside the network, if anything, in its own units: the
+        dispersion of `NegativeBinomial`.
     kl_per_component_ : ndarray of shape (n_components_,)
         Mean divergence of each code's posterior from the prior over the training rows, in nats:
         the code tells at most this much about a row. In descending order after `fit`.

@@ -211,6 +211,18 @@ def test_training_leaves_a_start_without_noise():
     assert model.noise_variance_ == pytest.approx(0.01, rel=1)
 
 
+def test_parts_do_not_widen_a_fitted_likelihood():
+    """Where the start was kept, one more part costs no more than its own few steps do."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 3)) @ rng.normal(size=(3, 20)) + 0.03 * rng.normal(size=(1000, 20))
+    model = VAETransformer(3, hidden_layer_sizes=(), random_state=0, max_iter=20).fit(X)
+    before, noise = model.score(X), model.noise_variance_
+    model.partial_fit(X[:100])
+
+    assert model.score(X) > before - 4
+    assert model.noise_variance_ == pytest.approx(noise, rel=0.5)
+
+
 # -- each likelihood finds what is there -------------------------------------------------------
 
 
@@ -378,6 +390,12 @@ class RawScaled(Scaled):
     learned_by_gradient = True
 
 
+class RawByFeature(RawScaled):
+    """And each feature's own."""
+
+    per_feature = True
+
+
 class Flat(Scaled):
     """A likelihood that forgets to sum over features."""
 
@@ -399,6 +417,29 @@ def test_a_dispersion_of_one_s_own_is_learned():
     unit = own._net.scaling.unit
     assert own.dispersion_ * unit**2 == pytest.approx(reference.noise_variance_, rel=0.1)
     assert raw.dispersion_ == pytest.approx(reference.noise_variance_, rel=0.5)
+
+
+class Narrow(Scaled):
+    """A likelihood that sums its residual over features."""
+
+    def residual(self, x, output):
+        """Return one value per row."""
+        return super().residual(x, output).sum(1)
+
+
+def test_a_residual_must_have_the_rows_shape(blobs):
+    """Anything else would be a wrong dispersion."""
+    with pytest.raises(ValueError, match=r"Narrow.residual must return .* shape \(32, 6\), but"):
+        VAETransformer(2, likelihood=Narrow(), init="random", max_iter=1).fit(blobs)
+
+
+def test_a_constant_column_has_a_dispersion_to_start_from(blobs):
+    """Also in the user's units and by gradients."""
+    X = np.hstack([latent_rows("gaussian"), np.full((600, 1), 2.0)])
+    model = VAETransformer(1, likelihood=RawByFeature(), init="random", max_iter=3, **SMALL)
+
+    assert np.isfinite(model.fit(X).score(X))
+    assert model.dispersion_.shape == (9,)
 
 
 @pytest.mark.parametrize("settings", [{}, {"n_importance_samples": 3}, {"max_iter": 0}])

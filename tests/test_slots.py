@@ -682,7 +682,7 @@ BAD_SLOTS = [
     (dict(corruption=lambda x, generator: x / 0), "corruption must return finite rows"),
     (dict(penalty=[["l1"]]), r"Got \['l1'\] in it"),
     (dict(penalty=KLDivergence()), "KLDivergence.* is not a penalty on the codes"),
-    (dict(penalty="l2", loss=Gaussian()), "an instance of Loss for recon"),
+    (dict(penalty="l2", loss=Gaussian()), "an instance of Loss that learns nothing"),
     (dict(penalty=Huber()), "Huber.* is not a penalty on the codes"),
     (dict(penalty=L2(LinearWarmup(end=-5.0))), r"LinearWarmup\(end=-5.0\) returned -"),
     (dict(learning_rate=CosineDecay(-1e-2)), r"CosineDecay\(start=-0.01\) returned -0.01 at"),

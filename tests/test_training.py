@@ -70,6 +70,14 @@ def test_training_stops_after_epochs_without_a_gain_of_tol():
     assert history.best_loss == 4.94
 
 
+@pytest.mark.parametrize("start_counts", [True, False])
+def test_the_start_s_loss_is_known_without_epochs(start_counts):
+    """It is that of what is kept."""
+    history = Setting().run([2.0], max_epochs=0, start_counts=start_counts)
+
+    assert history.best_loss == 2.0
+
+
 def test_patience_looks_at_epochs_and_not_at_the_start():
     """While epochs improve on each other training goes on, whether one is kept or not."""
     setting = Setting()

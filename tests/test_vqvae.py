@@ -229,6 +229,21 @@ def test_the_three_encodings_are_one_code(by_encoding, digits):
         assert np.array_equal(by_encoding["onehot"].inverse_transform(given), expected)
 
 
+def test_one_hot_codes_are_only_read(by_encoding, digits):
+    """They may be read-only, have stored zeros and entries in parts, and stay as they are."""
+    model = by_encoding["onehot"]
+    ones = model.transform(digits[:5])
+    expected = model.inverse_transform(ones)
+    for part in (ones.data, ones.indices, ones.indptr):
+        part.flags.writeable = False
+    assert np.array_equal(model.inverse_transform(ones), expected)
+
+    twice = np.repeat(ones.indices, 2)
+    halves = sparse.csr_matrix((np.full(20, 0.5), twice, 2 * ones.indptr), shape=ones.shape)
+    assert np.array_equal(model.inverse_transform(halves), expected)
+    assert halves.nnz == 20
+
+
 def test_names_say_which_code(by_encoding):
     """Of vectors and integers the column, of one-hot the code and its value."""
     names = {

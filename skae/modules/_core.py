@@ -133,7 +133,7 @@ class Core(nn.Module):
         return (noise[part],) if noise and part in noise else ()
 
     def begin_training(self) -> None:
-        """Prepare for training, once the start has been judged."""
+        """Prepare for training, once the start has been judged, which may come back in the end."""
 
     def observe(self, x: Tensor, out: Any) -> None:
         """Add a slice of the batch to the statistics that `update` turns into state."""

@@ -141,7 +141,7 @@ class VAE(Core):
 
     @torch.no_grad()
     def begin_training(self) -> None:
-        """Widen a likelihood that is very narrow, the first time."""
+        """Widen a likelihood that starts very narrow, the first time."""
         if self.log_dispersion is None:
             self._dispersion.clamp_(min=self.loose_dispersion)
             self.loose_dispersion.zero_()
@@ -188,6 +188,11 @@ class VAE(Core):
         residual = self.likelihood.residual(x, out.x_hat)
         if residual is None:
             return
+        if residual.shape != x.shape:
+            raise ValueError(
+                f"{type(self.likelihood).__name__}.residual must return a tensor of the rows' "
+                f"shape {tuple(x.shape)}, but returned shape {tuple(residual.shape)}."
+            )
         if len(out.draws) > 1:
             log_likelihood = self.likelihood.log_prob(x, out.x_hat, out.dispersion)
             residual = residual * out.log_weights(log_likelihood).softmax(0).view(-1, 1)

@@ -103,7 +103,7 @@ class NegativeBinomial(_Counts):
     Parameters
     ----------
     dispersion : {"shared", "per_feature"} or float, default="per_feature"
-        One dispersion for all features, one for each, or a number that stays, 1e-6 to 1e6.
+        One dispersion for all features, one for each, or a number that stays, between 1e-6 and 1e6.
     weight : float or Schedule, default=1.0
         Factor of the term in an autoencoder's objective; a `VAETransformer` takes 1 only.
 

@@ -185,6 +185,11 @@ class Objective:
         return Objective(*(term for term in self.terms if not term.adversarial))
 
     @property
+    def adversarial(self) -> bool:
+        """Whether a term plays against the network."""
+        return any(term.adversarial for term in self.terms)
+
+    @property
     def settled(self) -> bool:
         """Whether all weights are what they will be at the end of training."""
         weights = [term.weight for term in self.terms]
