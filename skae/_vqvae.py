@@ -302,8 +302,8 @@ class VQVAETransformer(BaseAutoencoder):
 
         Parameters
         ----------
-        input_features : None
-            Ignored; present by convention.
+        input_features : array-like of str or None, default=None
+            Only checked against the names seen in `fit`.
 
         Returns
         -------
@@ -311,14 +311,12 @@ class VQVAETransformer(BaseAutoencoder):
             The class and the column's number, ``vqvaetransformer0``; with ``encode="onehot"`` the
             code's number and its value, ``vqvaetransformer0_17``.
         """
-        check_is_fitted(self)
-        prefix = type(self).__name__.lower()
+        names = super().get_feature_names_out(input_features)
         if self._encoded_as != "onehot":
-            names = [f"{prefix}{i}" for i in range(self._n_features_out)]
-        else:
-            pairs = np.ndindex(self.n_codes_, self.codebook_.shape[1])
-            names = [f"{prefix}{i}_{value}" for i, value in pairs]
-        return np.asarray(names, dtype=object)
+            return names
+        prefix = type(self).__name__.lower()
+        pairs = np.ndindex(self.n_codes_, self.codebook_.shape[1])
+        return np.asarray([f"{prefix}{i}_{value}" for i, value in pairs], dtype=object)
 
     @property
     def _n_features_out(self) -> int:
