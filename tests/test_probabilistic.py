@@ -480,7 +480,7 @@ def test_draws_pass_for_rows():
     centers = 4 * rng.normal(size=(5, 4))
     X = centers[rng.integers(0, 5, 4000)] + 0.5 * rng.normal(size=(4000, 4))
     train, test = X[:2000], X[2000:]
-    settings = dict(learning_rate=CosineDecay(3e-3), max_iter=60, early_stopping=False)
+    settings = dict(learning_rate=CosineDecay(3e-3), max_iter=45, early_stopping=False)
     settings = dict(settings, hidden_layer_sizes=(128, 128), n_importance_samples=5)
     vae = VAETransformer(2, random_state=0, **settings).fit(train)
     gaussian = GaussianMixture(1).fit(train)
@@ -531,7 +531,7 @@ def test_parameters_of_a_likelihood_are_searched_by_name():
 def test_training_with_importance_weights_raises_the_likelihood(digits):
     """The tighter bound gives the better model of rows not seen; the divergence is larger."""
     X = (digits > 0.5).astype(float)
-    settings = dict(likelihood="bernoulli", learning_rate=CosineDecay(3e-3), max_iter=40)
+    settings = dict(likelihood="bernoulli", learning_rate=CosineDecay(3e-3), max_iter=30)
     settings = dict(settings, **{**SMALL, "hidden_layer_sizes": (64,)})
     plain, weighted = (
         VAETransformer(8, n_importance_samples=n, **settings).fit(X[:1200]) for n in (1, 10)
