@@ -118,7 +118,7 @@ def _decompose(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     return _from_row_products(rows, k) if wide else _from_column_products(rows, k)
 
 
-def _products(blocks: Iterable[np.ndarray]) -> Tensor:
+def sum_of_products(blocks: Iterable[np.ndarray]) -> Tensor:
     """Return the sum of B'B over blocks."""
     tensors = map(torch.from_numpy, blocks)
     return functools.reduce(torch.add, (block.T @ block for block in tensors))
@@ -132,13 +132,13 @@ def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _from_column_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values and axes from X'X."""
-    squares, axes = _leading(_products(rows.blocks()), k)
+    squares, axes = _leading(sum_of_products(rows.blocks()), k)
     return squares.numpy(), axes.numpy().copy()
 
 
 def _from_row_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values and axes from XX', for fewer rows than columns."""
-    squares, vectors = _leading(_products(block.T for block in rows.column_blocks()), k)
+    squares, vectors = _leading(sum_of_products(block.T for block in rows.column_blocks()), k)
     axes = torch.cat([vectors @ torch.from_numpy(block) for block in rows.column_blocks()], dim=1)
     # Orthogonal again where a small eigenvalue left an axis contaminated by the large ones.
     return squares.numpy(), torch.linalg.qr(axes.T).Q.T.numpy().copy()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._axes import PrincipalAxes
+from ._axes import PrincipalAxes, sum_of_products
 from ._device import threads_for
 from ._input import CentredRows, Scaling
 from .modules import MLP, MirroredMLP
@@ -134,7 +134,8 @@ def _factors(
     n_features, k = loadings.shape
     if n_features > _MOST_FACTORED:
         return loadings, noise
-    covariance = _covariance(rows)
+    with threads_for(_ROWS_AT_ONCE * n_features**2):
+        covariance = (sum_of_products(rows.blocks()) / rows.shape[0]).numpy()
     variance, best, most = np.diag(covariance), (loadings, noise), -np.inf
     for _ in range(_FACTOR_ITERATIONS):
         root = np.sqrt(noise)
@@ -151,14 +152,6 @@ def _factors(
             break
         noise = np.maximum(variance - np.square(loadings).sum(1), least)
     return best
-
-
-def _covariance(rows: CentredRows) -> np.ndarray:
-    total = torch.zeros(rows.shape[1], rows.shape[1], device="cpu", dtype=torch.float64)
-    with threads_for(_ROWS_AT_ONCE * rows.shape[1] ** 2):
-        for block in rows.blocks():
-            total += torch.from_numpy(block).T @ torch.from_numpy(block)
-    return (total / rows.shape[0]).numpy()
 
 
 def _posterior(

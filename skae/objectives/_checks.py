@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any
 
+from torch import Tensor
+
 
 def check_real(owner: object, name: str, interval: str) -> None:
     """Check that an attribute is a real number in an interval with brackets as in "[0, inf)".
@@ -32,6 +34,16 @@ def check_choice(owner: object, name: str, words: tuple[str, ...], interval: str
     if not (value in words if isinstance(value, str) else lies_in(interval, value)):
         wanted = f"a str among {sorted(words)} or a float in the range {interval}"
         raise ValueError(_message(owner, name, wanted, value))
+
+
+def check_per_row(values: Any, n_rows: int, source: str) -> None:
+    """Check that `source` returned a tensor of shape (n_rows,); ValueError otherwise."""
+    shape = tuple(values.shape) if isinstance(values, Tensor) else None
+    if shape != (n_rows,):
+        raise ValueError(
+            f"{source} must return one value per row, a tensor of shape ({n_rows},), but returned "
+            f"{repr(values) if shape is None else f'shape {shape}'}."
+        )
 
 
 def _message(owner: object, name: str, wanted: str, value: Any) -> str:

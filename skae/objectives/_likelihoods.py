@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ._checks import check_choice
+from ._checks import check_choice, check_per_row
 from ._losses import Loss, check_range
 from ._schedules import Schedule
 
@@ -64,12 +64,7 @@ class Likelihood(Loss):
         """Return minus `log_prob` per row, shape (batch,); ValueError if it has another shape."""
         dispersion = out.dispersion if self.needs_outputs else None
         values = self.log_prob(x, out.x_hat, dispersion)
-        if not isinstance(values, Tensor) or values.shape != x.shape[:1]:
-            got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else repr(values)
-            raise ValueError(
-                f"{type(self).__name__}.log_prob must return one value per row, a tensor of shape "
-                f"({len(x)},), but returned {got}."
-            )
+        check_per_row(values, len(x), f"{type(self).__name__}.log_prob")
         return -values
 
     @abstractmethod

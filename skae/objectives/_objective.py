@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 
-from ._checks import check_real
+from ._checks import check_per_row, check_real
 from ._schedules import Schedule, value_at
 
 
@@ -211,11 +211,6 @@ class Objective:
         total = x.new_zeros(len(x))
         for term in self.terms:
             values = term(x, out)
-            if not isinstance(values, Tensor) or values.shape != total.shape:
-                got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else repr(values)
-                raise ValueError(
-                    f"{type(term).__name__} must return one value per row, a tensor of shape "
-                    f"({len(x)},), but returned {got}."
-                )
+            check_per_row(values, len(x), type(term).__name__)
             total = total + value_at(term.weight, self.progress) * values
         return total
