@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
 from ._auto import rows_per_batch
-from ._axes import PrincipalAxes
+from ._axes import PrincipalAxes, start_at_axes
 from ._base import BaseAutoencoder
 from ._basis import CodeMoments, LatentBasis, permuted_basis, rotated_basis, untouched_basis
 from ._batches import Rows, StreamedRows
@@ -24,7 +24,7 @@ from ._inference import FittedNet
 from ._input import Scaling
 from ._parameters import BOOLEAN, NONE, Constraint, OneOf, integer, real
 from ._pretraining import pretrain_greedily
-from ._sampling import draw_from_density, draw_gaussian, fit_gaussian, seeded
+from ._sampling import completed, draw_from_density, draw_gaussian, fit_gaussian
 from ._slots import (
     CODE_ACTIVATIONS,
     CORRUPTIONS,
@@ -34,15 +34,13 @@ from ._slots import (
     resolve_penalties,
 )
 from ._steps import Corrupt
-from .modules import MLP, Autoencoder, Core, MirroredMLP
+from .modules import Autoencoder, Core
 from .objectives import (
     CodeActivation,
-    Huber,
     Identity,
     Loss,
     Objective,
     Schedule,
-    SquaredError,
     Term,
 )
 from .objectives._losses import for_net_rows
@@ -347,7 +345,7 @@ default=None
         """
         return pinvh(self.get_covariance())
 
-    def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
+    def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
         return partial(
             Autoencoder,
             code_activation=deepcopy(self._activation()),
@@ -380,10 +378,6 @@ default=None
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
         return Objective(self._loss_term(scaling, device), *self._penalties())
 
-    def _loss_unit(self, scaling: Scaling) -> float:
-        squared = isinstance(self._loss(), SquaredError | Huber)
-        return super()._loss_unit(scaling) if squared else float(len(scaling.mean))
-
     def _start(
         self,
         core: Any,
@@ -392,14 +386,10 @@ default=None
         rows: StreamedRows,
         generator: Generator,
     ) -> None:
-        loss, mean = self._loss(), scaling.to_net(scaling.mean)
-        offset = loss.natural(scaling.mean) if loss.raw_target else mean
-        if axes is not None:
-            unit_codes = self._activation().gives_unit_codes
-            encode, decode, code = axes.maps(unit_codes, self.tied_weights, loss.raw_target)
-            core.start_linear(encode, decode, mean, offset=offset - decode @ code)
-        elif loss.raw_target and isinstance(core.decoder, MLP | MirroredMLP):
-            core.decoder.offset_outputs(torch.from_numpy(offset))
+        unit_codes = self._activation().gives_unit_codes
+        start_at_axes(
+            core, axes, self._loss(), scaling, unit_codes=unit_codes, tied=self.tied_weights
+        )
 
     def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
         if self.pretraining == "greedy":
@@ -431,14 +421,11 @@ default=None
             return permuted_basis(moments, unit)
         return rotated_basis(moments)
 
-    def _pca_is_a_fit(self) -> bool:
-        return super()._pca_is_a_fit() and not self._loss().raw_target
-
     def _publish(self, X: Any, n_before: int) -> None:
         codes = self._encode(X)
         self.__dict__.pop("latent_density_", None)
         if not isinstance(self.latent_density, str):
-            self.latent_density_ = seeded(self.latent_density, self.random_state).fit(codes)
+            self.latent_density_ = completed(self.latent_density, self.random_state).fit(codes)
         before = (n_before, self._code_mean, self._code_covariance) if n_before else None
         self._code_mean, self._code_covariance = fit_gaussian(codes, before)
 

@@ -12,8 +12,10 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 from torch import Tensor
 
 from ._device import threads_for
-from ._input import CentredRows
+from ._input import CentredRows, Scaling
 from ._random import normal
+from .modules import MLP, Core, MirroredMLP
+from .objectives import Loss
 
 # Up to this many rows or columns the eigenvalues of the smaller Gram matrix are computed exactly;
 # beyond it a Lanczos iteration finds the leading ones without forming that matrix.
@@ -59,6 +61,10 @@ class PrincipalAxes:
             return encode, encode.T, code
         return encode, 0 * decode if silent else decode, code
 
+    def taken(self, order: np.ndarray) -> PrincipalAxes:
+        """Return the axes in another order."""
+        return PrincipalAxes(self.components[order], self.variances[order], self.residual)
+
     def reaching(self, fraction: float) -> PrincipalAxes:
         """Return the fewest leading axes with more than `fraction` of all variance, as PCA does."""
         n_axes, n_features = self.components.shape
@@ -70,6 +76,28 @@ class PrincipalAxes:
         beyond = left + self.variances[k:].sum()
         residual = beyond / (n_features - k) if k < n_features else 0.0
         return PrincipalAxes(self.components[:k], self.variances[:k], float(residual))
+
+
+def start_at_axes(
+    core: Core,
+    axes: PrincipalAxes | None,
+    loss: Loss,
+    scaling: Scaling,
+    *,
+    unit_codes: bool = False,
+    tied: bool = False,
+) -> None:
+    """Start a network at principal axes, or where there are none with outputs around the mean.
+
+    For a loss on raw rows the output is the mean's natural parameter at first.
+    """
+    mean = scaling.to_net(scaling.mean)
+    offset = loss.natural(scaling.mean) if loss.raw_target else mean
+    if axes is not None:
+        encode, decode, code = axes.maps(unit_codes, tied, loss.raw_target)
+        core.start_linear(encode, decode, mean, offset=offset - decode @ code)
+    elif loss.raw_target and isinstance(core.decoder, MLP | MirroredMLP):
+        core.decoder.offset_outputs(torch.from_numpy(offset))
 
 
 def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -> PrincipalAxes:

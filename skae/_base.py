@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
+from torch import Generator
 
 from ._device import evaluation_device
 from ._fitting import Fitting
@@ -256,3 +258,40 @@ default=None
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+class GenerativeAutoencoder(BaseAutoencoder):
+    """An autoencoder that has a prior over the codes and noise around what they stand for."""
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
+    ) -> np.ndarray:
+        """Draw rows from the fitted model: codes from the prior, rows around what they stand for.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws; None continues NumPy's global generator, as everywhere in
+            scikit-learn.
+        mean : bool, default=False
+            Whether rows are what the codes stand for, without the noise around it.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features_in_)
+            Float64 rows, in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a positive integer.
+        """
+        check_is_fitted(self)
+        n_rows = self._checked_n_samples(n_samples)
+        return self._draw(n_rows, make_generator(random_state), mean)
+
+    @abstractmethod
+    def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:
+        """Draw rows, float64 of shape (n_samples, n_features), without noise if `mean`."""

@@ -19,16 +19,17 @@ from ._axes import PrincipalAxes, principal_axes
 from ._basis import LatentBasis
 from ._batches import Rows, StreamedRows
 from ._device import resolve_device
+from ._distributed import agreed
 from ._inference import FittedNet
 from ._input import CentredRows, ColumnSummary, Scaling, check_rows, fit_scaling, summarize
 from ._parameters import SHARED_CONSTRAINTS, Constraint, check_parameters
 from ._persistence import GuardedState
-from ._random import make_generator
+from ._random import draw_seed
 from ._session import Session
 from ._steps import Corrupt
 from ._training import History
 from .modules import Core, build_core
-from .objectives import Loss, Objective
+from .objectives import Huber, Loss, Objective, SquaredError
 
 # Where nothing is held out, so many training rows decide whether the start is kept.
 _MOST_JUDGED = 10_000
@@ -61,8 +62,11 @@ class Fitting(GuardedState, ABC):
     # -- what a family brings ------------------------------------------------------------------
 
     @abstractmethod
-    def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
-        """Return ``make(encoder, decoder) -> Core``, picklable; None where more rows may come."""
+    def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
+        """Return ``make(encoder, decoder) -> Core``, picklable.
+
+        `rows` are the training rows, None where more may come.
+        """
 
     @abstractmethod
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
@@ -110,8 +114,15 @@ class Fitting(GuardedState, ABC):
         return self.n_components_
 
     def _loss_unit(self, scaling: Scaling) -> float:
-        """Return what `tol` is a fraction of: the rows' total variance in net units."""
-        return float((scaling.variance / scaling.scale**2).sum())
+        """Return what `tol` is a fraction of.
+
+        It is the rows' total variance in net units, or of losses that are no squares the number
+        of features.
+        """
+        link = self._link()
+        if link is None or isinstance(link, SquaredError | Huber):
+            return float((scaling.variance / scaling.scale**2).sum())
+        return float(len(scaling.mean))
 
     def _tied(self) -> bool:
         """Whether the decoder uses the encoder's weights."""
@@ -130,7 +141,7 @@ class Fitting(GuardedState, ABC):
         n_held_out = 0
         if X_val is None and self.max_iter:
             n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
-        generator = make_generator(self.random_state)
+        generator = self._make_generator()
         order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
         training = np.sort(order[n_held_out:])
         begin = self._begin if first else self._resume
@@ -171,7 +182,7 @@ class Fitting(GuardedState, ABC):
                 "more rows first, or use init='random'."
             )
         begin = partial(self._begin, more_to_come=True) if first else self._resume
-        every, generator = np.arange(X.shape[0]), make_generator(self.random_state)
+        every, generator = np.arange(X.shape[0]), self._make_generator()
         session, mean = begin(X, every, generator)
         if first:
             self.mean_, self.n_samples_, self.n_iter_ = mean, 0, 0
@@ -193,6 +204,10 @@ class Fitting(GuardedState, ABC):
         self._optimizer = session.step.export_optimizer()
         self._publish(X, n_before)
 
+    def _make_generator(self) -> Generator:
+        """Return the fit's one source of randomness, the same on all ranks."""
+        return Generator("cpu").manual_seed(agreed(draw_seed(self.random_state)))
+
     def _enter(self, X: Any) -> Any:
         check_parameters(self, self._constraints)
         resolve_device(self.device)
@@ -200,7 +215,8 @@ class Fitting(GuardedState, ABC):
 
     def _pca_is_a_fit(self) -> bool:
         """Whether the start already is a model of the rows."""
-        return self._starts_at_pca()
+        link = self._link()
+        return self._starts_at_pca() and not (link and link.raw_target)
 
     def _starts_at_pca(self) -> bool:
         return self.init == "pca" and self.encoder is None and self.decoder is None
@@ -212,10 +228,11 @@ class Fitting(GuardedState, ABC):
         scaling = fit_scaling(X, self.scale)
         self._check_values(X, scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
         axes = self._principal_axes(X, scaling)
+        rows = StreamedRows(X, training, scaling, torch.device("cpu"))
         self._fitted_with = {name: _kept(getattr(self, name)) for name in self._architecture}
         build = partial(
             build_core,
-            self._make_core(None if more_to_come else len(training)),
+            self._make_core(None if more_to_come else rows),
             n_features=X.shape[1],
             n_encoded=self._n_encoded(),
             n_components=self.n_components_,
@@ -228,7 +245,6 @@ class Fitting(GuardedState, ABC):
         )
         core = build(generator=generator)
         core.leave_out(torch.from_numpy(scaling.constant))
-        rows = StreamedRows(X, training, scaling, torch.device("cpu"))
         self._start(core, axes if self._starts_at_pca() else None, scaling, rows, generator)
         if not more_to_come:
             self._pretrain(core, scaling, rows, generator)

@@ -114,6 +114,15 @@ class FittedNet:
 
         return self._map(self._rows, Z, device, np.asarray, from_net)
 
+    def lookup(self, codes: np.ndarray, device: torch.device) -> np.ndarray:
+        """Return the vectors that integer codes stand for, float64 (n_rows, n_components)."""
+
+        def vectors(core: Any, z: Tensor) -> Tensor:
+            found = core.quantizer.lookup(z.long())
+            return found if self.basis is None else self.basis.enter(found)
+
+        return self._map(vectors, codes, device, np.asarray, lambda _, found: found, np.float64)
+
     def squared_errors(self, X: Any, device: torch.device) -> np.ndarray:
         """Return each row's squared reconstruction error in X's units, float64 (n_rows,)."""
 

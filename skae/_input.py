@@ -110,9 +110,13 @@ def _without_torch(X: Any) -> Any:
 
 def dense_blocks(X: Any, n_rows: int | None = None) -> Iterator[np.ndarray]:
     """Yield consecutive rows of X, dense or CSR, as dense float64 blocks."""
+    return map(dense, row_blocks(X, n_rows))
+
+
+def row_blocks(X: Any, n_rows: int | None = None) -> Iterator[Any]:
+    """Yield consecutive rows of X in blocks, dense or CSR as X is."""
     n_rows = n_rows or max(1, _BLOCK_BYTES // (8 * X.shape[1]))
-    for start in range(0, X.shape[0], n_rows):
-        yield dense(X[start : start + n_rows])
+    return (X[start : start + n_rows] for start in range(0, X.shape[0], n_rows))
 
 
 def dense(X: Any) -> np.ndarray:
@@ -146,6 +150,17 @@ def summarize(X: Any) -> ColumnSummary:
     if not np.isfinite(total).all():
         raise ValueError("Input X contains NaN or infinity.")
     return ColumnSummary(np.where(low < high, total / X.shape[0], low), low, high)
+
+
+def count_distinct(X: Any, index: np.ndarray, most: int) -> int:
+    """Return the number of distinct rows of X among those at `index`, counting up to `most`."""
+    seen: set[bytes] = set()
+    for start in range(0, len(index), most):
+        rows = dense(X[index[start : start + most]]) + 0.0  # -0.0 is 0.0
+        seen.update(row.tobytes() for row in rows)
+        if len(seen) >= most:
+            return most
+    return len(seen)
 
 
 def check_whole_numbers(X: Any, likelihood: str) -> None:

@@ -1,4 +1,4 @@
-"""Where z comes from: a Gaussian over the codes, code frequencies, the scoring points."""
+"""Where draws come from: codes from a Gaussian or a density, scoring points, noise on rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sklearn.base import clone
 from torch import Generator, Tensor
 
 from ._device import threads_for
-from ._random import draw_seed, normal
+from ._input import Scaling
+from ._random import draw_seed, normal, numpy_generator
 
 
 def fit_gaussian(
@@ -55,16 +56,21 @@ def draw_gaussian(
         return mean + (normal((n_samples, len(mean)), generator) @ root).numpy()
 
 
-def seeded(density: Any, random_state: Any) -> Any:
-    """Return a clone of a scikit-learn estimator, seeded if it is not and can be."""
-    density = clone(density)
-    if density.get_params().get("random_state", 0) is None:
-        density.set_params(random_state=draw_seed(random_state))
-    return density
+def completed(density: Any, random_state: Any, **known: Any) -> Any:
+    """Return a clone of an object with `fit` and `sample`, parameters that are None filled in.
+
+    These are its ``random_state``, seeded from `random_state`, and the `known` ones.
+    """
+    density = clone(density, safe=False)
+    parameters = density.get_params() if hasattr(density, "get_params") else {}
+    if parameters.get("random_state", 0) is None:
+        known["random_state"] = draw_seed(random_state)
+    missing = {name: value for name, value in known.items() if parameters.get(name, 0) is None}
+    return density.set_params(**missing) if missing else density
 
 
 def draw_from_density(n_samples: int, density: Any, generator: Generator) -> np.ndarray:
-    """Draw from a fitted scikit-learn estimator with `sample`, float64 (n_samples, n_components).
+    """Draw from a fitted object with `sample`, float64 (n_samples, n_components).
 
     Its draws follow the generator, whether `sample` has a ``random_state`` (KernelDensity) or the
     estimator itself has one (GaussianMixture).
@@ -74,27 +80,28 @@ def draw_from_density(n_samples: int, density: Any, generator: Generator) -> np.
         drawn = density.sample(n_samples, random_state=seed)
     else:
         density = copy(density)
-        if "random_state" in density.get_params():
+        if "random_state" in getattr(density, "get_params", dict)():
             density.set_params(random_state=seed)
         drawn = density.sample(n_samples)
     codes = drawn[0] if isinstance(drawn, tuple) else drawn
     return np.ascontiguousarray(codes, dtype=np.float64)
 
 
-def draw_codes(n_samples: int, frequencies: np.ndarray, generator: Generator) -> np.ndarray:
-    """Draw codes independently by position, int64 of shape (n_samples, n_codes).
+def scattered(
+    rows: np.ndarray,
+    likelihood: Any,
+    dispersion: np.ndarray,
+    scaling: Scaling,
+    generator: Generator,
+) -> np.ndarray:
+    """Draw rows from a likelihood around `rows`, in the user's units.
 
-    Parameters
-    ----------
-    n_samples : int
-        Number of rows.
-    frequencies : ndarray of shape (n_codes, codebook_size)
-        How often each code is drawn, up to a factor per position.
-    generator : torch.Generator
-        Source of the draws, on the CPU.
+    `dispersion` is in the likelihood's: net units, unless it has ``raw_target``.
     """
-    weights = torch.tensor(frequencies, device="cpu", dtype=torch.float64)
-    return torch.multinomial(weights, n_samples, replacement=True, generator=generator).numpy().T
+    rng = numpy_generator(generator)
+    if likelihood.raw_target:
+        return likelihood.sample(rows, dispersion, rng)
+    return scaling.from_net(likelihood.sample(scaling.to_net(rows), dispersion, rng))
 
 
 def whitened_normals(n_points: int, n_components: int) -> Tensor:

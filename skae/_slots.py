@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -33,6 +35,7 @@ from .objectives import (
     SwapNoise,
     Term,
 )
+from .quantization import FiniteScalarQuantization, Quantization, VectorQuantization
 
 LOSSES: dict[str, type[Loss]] = {
     "squared_error": SquaredError,
@@ -61,6 +64,11 @@ PENALTIES: dict[str, type[Term]] = {
     "kl_sparsity": KLSparsity,
     "contractive": Contractive,
     "acai": ACAI,
+}
+QUANTIZERS: dict[str, Callable[[], Quantization]] = {
+    "vector": VectorQuantization,
+    "residual": partial(VectorQuantization, n_stages=2),
+    "finite_scalar": FiniteScalarQuantization,
 }
 
 _CORRUPT = Kind(
@@ -94,6 +102,7 @@ SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
 }
 
 
+QUANTIZER_CONSTRAINTS: list[Constraint] = [OneOf(*QUANTIZERS), an_instance_of(Quantization)]
 LIKELIHOOD_CONSTRAINTS: list[Constraint] = [OneOf(*LIKELIHOODS), an_instance_of(Likelihood)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ._distributed import rank_and_size, sum_over_ranks
 from .modules import Core
 from .modules._building import foreign_code, lent_to
 from .objectives import Corruption, Objective, Schedule
@@ -117,13 +118,14 @@ class AutogradStep:
         """Lay the weights, matrices first, into one vector and their gradients into another."""
         learned = [*self.core.parameters(), *self.objective.parameters()]
         parameters = [p for p in learned if p.requires_grad]
-        parameters.sort(key=lambda p: p.ndim < 2)
+        spared = {id(p) for p in self.core.undecayed()} | {id(p) for p in learned if p.ndim < 2}
+        parameters.sort(key=lambda p: id(p) in spared)
         device = next((p.device for p in parameters), torch.device("cpu"))
         dtype = next((p.dtype for p in parameters), torch.float32)
         sizes = [p.numel() for p in parameters]
         self.weights = torch.zeros(sum(sizes), device=device, dtype=dtype)
         self.gradient = torch.zeros_like(self.weights)
-        self._n_decayed = sum(p.numel() for p in parameters if p.ndim >= 2)
+        self._n_decayed = sum(p.numel() for p in parameters if id(p) not in spared)
         views = zip(self.weights.split(sizes), self.gradient.split(sizes), strict=True)
         for parameter, (weight, gradient) in zip(parameters, views, strict=True):
             weight.copy_(parameter.detach().reshape(-1))
@@ -135,6 +137,12 @@ class AutogradStep:
         """Step size at the present stage of training."""
         return self._now(self.learning_rate) * self.slowdown
 
+    @property
+    def settled(self) -> bool:
+        """Whether the objective's weights and the step size are what they will be at the end."""
+        constant = value_at(self.learning_rate, 1.0) == self._now(self.learning_rate)
+        return self.objective.settled and constant
+
     def _now(self, scalar: float | Schedule, interval: str = "[0, inf)") -> float:
         return value_at(scalar, self.objective.progress, interval)
 
@@ -145,21 +153,39 @@ class AutogradStep:
         noise = self.core.draw_noise(len(x), self.generator, odds)
         noise = {name: drawn.to(device=x.device, dtype=x.dtype) for name, drawn in noise.items()}
         self.gradient.zero_()
-        for rows in even_slices(len(x), max(1, self.slice_rows // self.core.n_draws)):
+        draws = self._draws_of_foreign_parts()
+        for rows in self._slices(len(x)):
             rows_in = x_in[rows]
             if self.objective.needs_input_gradient:
                 rows_in = rows_in.detach().clone().requires_grad_()
-            with lent_to(self.core, rows_in, self.generator):
+            with lent_to(self.core, rows_in, draws):
                 out = self.core(rows_in, {name: drawn[rows] for name, drawn in noise.items()})
             loss = self.objective(x[rows], out).sum()
             if loss.requires_grad:
                 (loss / len(x)).backward()
             self._loss_sum += loss.detach()
             self.core.observe(x[rows], out)
+        sum_over_ranks([self.gradient, *self.core.statistics()])
         self.core.update()
         if len(self.weights):
             self._adam()
         self._n_rows += len(x)
+
+    def _slices(self, n_rows: int) -> list[slice]:
+        """Cut a batch of `n_rows` rows, or this rank's part of it, into slices."""
+        rank, n_ranks = rank_and_size()
+        most = max(1, self.slice_rows // self.core.n_draws)
+        return even_slices(n_rows, min(most, math.ceil(n_rows / n_ranks)))[rank::n_ranks]
+
+    def _draws_of_foreign_parts(self) -> Generator:
+        """Return the generator that seeds what the user's networks draw for a batch.
+
+        It is one per batch, so that the fit's own moves alike on ranks with more and fewer slices.
+        """
+        if not self.core.has_foreign_parts:
+            return self.generator
+        seed = int(torch.randint(2**62, (), generator=self.generator, device="cpu"))
+        return Generator("cpu").manual_seed(seed)
 
     def _adam(self) -> None:
         if self.max_grad_norm is not None:
@@ -187,6 +213,7 @@ class AutogradStep:
 
     def end_epoch(self) -> float:
         """Return the mean loss per row since the last call; NaN if a weight is not finite."""
+        sum_over_ranks([self._loss_sum])
         finite = self.weights.isfinite().all()
         mean = torch.where(finite, self._loss_sum / self._n_rows, torch.nan)
         self._loss_sum.zero_()

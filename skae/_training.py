@@ -185,8 +185,8 @@ def train(
     Warns
     -----
     ConvergenceWarning
-        If `max_epochs` ends training before early stopping does, or the learning rate had to be
-        lowered.
+        If `max_epochs` ends training before early stopping does, unless a schedule was to end with
+        it; or if the learning rate had to be lowered.
     """
     history = History()
     best = None if held_out is None else _Best(step, held_out, start_counts=start_counts)
@@ -220,7 +220,7 @@ def train(
     elif best:
         best.restore()
         history.best_loss = best.loss
-        patient = best.waited < n_iter_no_change and step.objective.settled
+        patient = best.waited < n_iter_no_change and step.settled
         if patient and 0 < max_epochs <= history.n_epochs:
             warnings.warn(
                 f"All max_iter={max_epochs} epochs were run before {n_iter_no_change} in a row "

@@ -246,13 +246,10 @@ class VAETransformer(VariationalModel):
         self.likelihood = likelihood
         self.n_importance_samples = n_importance_samples
 
-    def _loss_unit(self, scaling: Scaling) -> float:
-        return float(len(scaling.mean))
-
     def _n_encoded(self) -> int:
         return 2 * self.n_components_
 
-    def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
+    def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
         likelihood = self._likelihood()
         fixed = likelihood.fixed_dispersion(1.0) is not None
         per_feature = likelihood.per_feature or (fixed and self.scale == "standard")
@@ -289,9 +286,6 @@ class VAETransformer(VariationalModel):
         likelihood = self._likelihood()
         known = not likelihood.raw_target or likelihood.rough_variance(np.ones(1)) is not None
         return known and super()._starts_at_pca()
-
-    def _pca_is_a_fit(self) -> bool:
-        return super()._pca_is_a_fit() and not self._likelihood().raw_target
 
     def _start(
         self,

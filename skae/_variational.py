@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor
 
-from ._base import BaseAutoencoder
+from ._base import GenerativeAutoencoder
 from ._basis import LatentBasis, divergence_per_code, signs_of
 from ._bounds import importance_weighted, lower_bounds
 from ._device import evaluation_device
 from ._inference import FittedNet
 from ._input import ColumnSummary, Scaling, check_whole_numbers, summarize
-from ._random import make_generator, normal, numpy_generator
-from ._sampling import fit_gaussian, whitened_normals
+from ._random import make_generator, normal
+from ._sampling import fit_gaussian, scattered, whitened_normals
 from .objectives import Likelihood, Loss, Schedule
 from .objectives._losses import for_net_rows
 from .objectives._schedules import value_at
@@ -33,7 +32,7 @@ _CODES_BOUNDED = 2**14
 _LEAST_ACTIVITY = 0.01
 
 
-class VariationalModel(BaseAutoencoder):
+class VariationalModel(GenerativeAutoencoder):
     """An autoencoder whose codes have a prior and posteriors, and whose rows have a likelihood.
 
     A family says what the likelihood is (`_likelihood`).
@@ -149,35 +148,6 @@ class VariationalModel(BaseAutoencoder):
         """
         return self._posterior(self._known_rows(X))
 
-    def sample(
-        self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
-    ) -> np.ndarray:
-        """Draw rows from the fitted model: codes from the prior, rows from the likelihood.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            Source of the draws; None continues NumPy's global generator, as everywhere in
-            scikit-learn.
-        mean : bool, default=False
-            Whether rows are the likelihood's means, without its noise.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features_in_)
-            Float64 rows, in the units of the training data.
-
-        Raises
-        ------
-        ValueError
-            If `n_samples` is not a positive integer.
-        """
-        check_is_fitted(self)
-        n_rows = self._checked_n_samples(n_samples)
-        return self._draw(n_rows, make_generator(random_state), mean)
-
     def sample_like(self, X: Any, random_state: Any = None, *, mean: bool = False) -> np.ndarray:
         """Draw a row around each row of X: a code from its posterior, a row from the likelihood.
 
@@ -237,11 +207,7 @@ class VariationalModel(BaseAutoencoder):
         if mean:
             return rows
         likelihood, scaling = self._fitted_likelihood(), self._net.scaling
-        rng = numpy_generator(generator)
-        if likelihood.raw_target:
-            return likelihood.sample(rows, self._dispersion(), rng)
-        drawn = likelihood.sample(scaling.to_net(rows), self._dispersion(), rng)
-        return scaling.from_net(drawn)
+        return scattered(rows, likelihood, self._dispersion(), scaling, generator)
 
     def _dispersion(self) -> np.ndarray:
         """Return what the likelihood has beside the network, in its units."""

@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from ._auto import rows_per_batch
-from ._axes import PrincipalAxes
-from ._base import BaseAutoencoder
-from ._basis import basis_with_unit
+from ._axes import PrincipalAxes, start_at_axes
 from ._batches import Rows, StreamedRows
-from ._device import evaluation_device
-from ._encoding import check_container, check_integer_codes, codes_of_one_hot, one_hot
-from ._input import Scaling, check_codes
-from ._parameters import Constraint, OneOf, integer, real
-from ._sampling import draw_codes
+from ._discrete import PRIORS, DiscreteModel
+from ._input import Scaling, count_distinct
+from ._parameters import Constraint, Kind, OneOf, integer, real
 from ._session import Session
-from .modules import VQVAE, Core, perplexity
+from ._slots import QUANTIZER_CONSTRAINTS, QUANTIZERS, SLOT_CONSTRAINTS, resolve
+from .modules import VQVAE, Core, Quantizer
 from .modules._building import lent_to
-from .objectives import Commitment, Objective, Schedule, SquaredError
+from .objectives import Loss, Objective, Schedule
+from .objectives._losses import for_net_rows
+from .quantization import Quantization
 
 _CODE_DIM = 4
+_CODEBOOK_SIZE = 256
 _KMEANS_ROWS_PER_CODE = 40
 _RESTART_ROWS_PER_CODE = 4
+_PRIOR = Kind(
+    "an object with fit, sample and log_prob",
+    lambda value: all(hasattr(value, name) for name in ("fit", "sample", "log_prob")),
+)
 
 
-class VQVAETransformer(BaseAutoencoder):
-    r"""Vector-quantised autoencoder: each row becomes a few discrete codes.
+class VQVAETransformer(DiscreteModel):
+    """Vector-quantised autoencoder: each row becomes a few discrete codes.
 
     The encoder's output is cut into `n_codes` vectors and each is replaced by the nearest vector
     of its own codebook before it is decoded [1]_. Codebooks start at k-means of the encodings,
     follow them as exponential moving averages, and codes that fall out of use are moved onto
-    encodings of training rows after each epoch, so that codebooks stay alive.
+    encodings of training rows after each epoch, so that codebooks stay alive. Once the codes are
+    found, a prior over them is learned, from which `sample` draws.
 
     Parameters
     ----------
@@ -96,10 +101,15 @@ class VQVAETransformer(BaseAutoencoder):
     verbose : int, default=0
         If positive, prints a line per epoch.
     n_codes : int or "auto", default="auto"
-        Number of discrete codes per row, a divisor of `n_components`. "auto" is the divisor that
-        makes vectors of about 4 components; for a prime number of components that may be one.
-    codebook_size : int, default=256
-        Number of vectors in each codebook; in `fit` never more than there are training rows.
+        Number of vectors that an encoding is cut into, a divisor of `n_components`. "auto" is the
+        divisor that makes vectors of about 4 components; for a prime number of components that may
+        be one.
+    codebook_size : int or "auto", default="auto"
+        Number of vectors in each codebook; in `fit` never more than there are distinct training
+        rows, with a warning where a number was given. "auto" is 256.
+    codebook_update : {"ema", "gradient"}, default="ema"
+        How codebooks follow the encodings: as moving averages, or by gradients of the codebook
+        loss.
     decay : float, default=0.99
         Decay of the codebooks' moving averages, per batch.
     commitment_weight : float, default=0.25
@@ -107,22 +117,41 @@ class VQVAETransformer(BaseAutoencoder):
     dead_code_threshold : float, default=0.05
         A code is restarted when it is used less than this fraction of its codebook's mean use; 0
         restarts none.
+    quantizer : {"vector", "residual", "finite_scalar"} or Quantization, default="vector"
+        How vectors become integers: the nearest code; the nearest code and that of what it leaves
+        over (two stages); each component rounded to a few levels; or an object of
+        `skae.quantization`, which sets the number of stages or levels, or shares codebooks.
     encode : {"vectors", "codes", "onehot"}, default="vectors"
         What `transform` returns and `inverse_transform` takes: codebook vectors, `n_components`
-        columns; integer codes, `n_codes` columns; or these as zeros and ones, a CSR matrix.
+        columns; integer codes, ``n_codes_`` columns; or these as zeros and ones, a CSR matrix.
+    loss : {"squared_error", "absolute_error", "huber", "bernoulli", "poisson"} or Loss, \
+default="squared_error"
+        What is minimised beside the distances between encodings and codes, as in
+        `AutoencoderTransformer`.
+    prior : {"autoregressive", "independent", "uniform"} or object, default="autoregressive"
+        How the codes of a row go together, which is learned after they are found, for `sample` and
+        `bits_per_row`: each code's odds given those before it, from a small network; the codes'
+        frequencies; none; or an object of `skae.priors`, or of your own with ``fit(codes)``,
+        ``sample(n_samples)`` and ``log_prob(codes)`` in nats per row.
 
     Attributes
     ----------
-    codebook_ : ndarray of shape (n_codes_, codebook_size, code_dim)
-        The codebook vectors.
+    codebook_ : ndarray of shape (n_codebooks, codebook_size, code_dim)
+        The codebook vectors, in X's units unless ``scale="standard"``. There is one codebook per
+        code, in the order of codes, or one per stage if they are shared.
     codebook_usage_ : ndarray of shape (n_codes_, codebook_size)
         Fraction of the training rows that use each code.
     n_codes_ : int
-        Number of codes per row.
+        Number of integers per row: `n_codes`, for each stage. The first stage's come first.
     perplexity_ : ndarray of shape (n_codes_,)
         Exponential of the entropy of the codes' use: how many are in even use.
+    prior_ : object
+        The fitted prior.
+    noise_variance_ : ndarray of shape (n_features_in_,)
+        Mean squared error of the reconstruction per feature, over up to 10,000 training rows, in
+        squared units of X: the noise in `sample`.
     n_components_ : int
-        Number of columns of `transform`.
+        Number of columns of `transform`, with ``encode="vectors"``.
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training rows, over all `partial_fit` calls.
     n_samples_ : int
@@ -164,19 +193,28 @@ class VQVAETransformer(BaseAutoencoder):
     """
 
     _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        **BaseAutoencoder._constraints,
+        **DiscreteModel._constraints,
         "n_codes": [integer("[1, inf)"), OneOf("auto")],
-        "codebook_size": [integer("[1, inf)")],
+        "codebook_size": [integer("[1, inf)"), OneOf("auto")],
+        "codebook_update": [OneOf("ema", "gradient")],
         "decay": [real("[0, 1)")],
         "commitment_weight": [real("[0, inf)")],
         "dead_code_threshold": [real("[0, 1)")],
         "encode": [OneOf("vectors", "codes", "onehot")],
+        "loss": SLOT_CONSTRAINTS["loss"],
+        "quantizer": QUANTIZER_CONSTRAINTS,
+        "prior": [OneOf(*PRIORS), _PRIOR],
     }
 
-    codebook_usage_: np.ndarray
-    _encoded_as: str
-
-    _architecture = (*BaseAutoencoder._architecture, "n_codes", "codebook_size", "decay")
+    _architecture = (
+        *DiscreteModel._architecture,
+        "n_codes",
+        "codebook_size",
+        "codebook_update",
+        "decay",
+        "quantizer",
+        "loss",
+    )
 
     def __init__(
         self,
@@ -203,11 +241,15 @@ class VQVAETransformer(BaseAutoencoder):
         random_state: Any = None,
         verbose: int = 0,
         n_codes: int | str = "auto",
-        codebook_size: int = 256,
+        codebook_size: int | str = "auto",
+        codebook_update: str = "ema",
         decay: float = 0.99,
         commitment_weight: float = 0.25,
         dead_code_threshold: float = 0.05,
+        quantizer: str | Quantization = "vector",
         encode: str = "vectors",
+        loss: str | Loss = "squared_error",
+        prior: Any = "autoregressive",
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -232,122 +274,28 @@ class VQVAETransformer(BaseAutoencoder):
         self.verbose = verbose
         self.n_codes = n_codes
         self.codebook_size = codebook_size
+        self.codebook_update = codebook_update
         self.decay = decay
         self.commitment_weight = commitment_weight
         self.dead_code_threshold = dead_code_threshold
+        self.quantizer = quantizer
         self.encode = encode
+        self.loss = loss
+        self.prior = prior
 
-    def transform(self, X: Any) -> Any:
-        """Return the codes of X, in the form that `encode` says.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        Z : ndarray or CSR matrix
-            "vectors": the codes' vectors side by side, ``(n_samples, n_components_)``, in X's
-            floating dtype. "codes": int64 of shape ``(n_samples, n_codes_)``. "onehot": zeros and
-            ones in CSR, float64 of shape ``(n_samples, n_codes_ * codebook_size)``. A row's code
-            does not depend on the rows beside it.
-
-        Raises
-        ------
-        ValueError
-            If output as a data frame is asked for with ``encode="onehot"``.
-        """
-        X = self._known_rows(X)
-        if self._encoded_as == "vectors":
-            return self._encode(X)
-        codes = self._integer_codes(X)
-        if self._encoded_as == "codes":
-            return codes
-        check_container(self)
-        return one_hot(codes, self.codebook_.shape[1])
-
-    def inverse_transform(self, X: Any) -> np.ndarray:
-        """Return the rows that codes stand for.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix
-            Codes as `transform` returns them.
-
-        Returns
-        -------
-        X_original : ndarray of shape (n_samples, n_features_in_)
-            Reconstructed rows, in the units of the training data.
-
-        Raises
-        ------
-        ValueError
-            If X has another number of columns than `transform` returns, or holds what is not a
-            code.
-        """
-        check_is_fitted(self)
-        size = self.codebook_.shape[1]
-        if self._encoded_as == "onehot":
-            codes = codes_of_one_hot(X, self.n_codes_, size)
-        else:
-            X = check_codes(self, X, self._n_features_out)
-            if self._encoded_as == "vectors":
-                return self._decode(X)
-            codes = check_integer_codes(X, size)
-        return self._decode(self._vectors(codes))
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return names of the columns of `transform`.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Only checked against the names seen in `fit`.
-
-        Returns
-        -------
-        ndarray of str objects
-            The class and the column's number, ``vqvaetransformer0``; with ``encode="onehot"`` the
-            code's number and its value, ``vqvaetransformer0_17``.
-        """
-        names = super().get_feature_names_out(input_features)
-        if self._encoded_as != "onehot":
-            return names
-        prefix = type(self).__name__.lower()
-        pairs = np.ndindex(self.n_codes_, self.codebook_.shape[1])
-        return np.asarray([f"{prefix}{i}_{value}" for i, value in pairs], dtype=object)
-
-    @property
-    def _n_features_out(self) -> int:
-        widths = {"vectors": self.n_components_, "codes": self.n_codes_}
-        return widths.get(self._encoded_as, self.codebook_usage_.size)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        if self.encode != "vectors":
-            tags.transformer_tags.preserves_dtype = []
-        return tags
-
-    def _integer_codes(self, X: Any) -> np.ndarray:
-        return self._net.map_rows(lambda core, x: core.codes(x), X, evaluation_device(self.device))
-
-    def _vectors(self, codes: np.ndarray) -> np.ndarray:
-        """Return the vectors of integer codes side by side, (n_rows, n_components_)."""
-        return self.codebook_[np.arange(self.n_codes_), codes].reshape(len(codes), -1)
-
-    def _make_core(self, n_samples: int | None) -> Callable[..., Core]:
-        self.n_codes_ = self._count_codes()
-        return partial(
-            VQVAE.with_codebooks,
-            n_codes=self.n_codes_,
-            codebook_size=min(self.codebook_size, n_samples or self.codebook_size),
-            code_dim=self.n_components_ // self.n_codes_,
-            decay=self.decay,
+    def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
+        n_parts = self._count_parts()
+        build = partial(
+            deepcopy(self._quantization()).build,
+            n_parts,
+            self._size_of_codebooks(rows),
+            self.n_components_ // n_parts,
+            None if self.codebook_update == "gradient" else self.decay,
         )
+        return partial(_assemble, build=build)
 
-    def _count_codes(self) -> int:
-        """Return the number of codes per row, a divisor of the number of components."""
+    def _count_parts(self) -> int:
+        """Return the number of vectors that a row is cut into, a divisor of its components."""
         k = self.n_components_
         if not isinstance(self.n_codes, str):
             if k % self.n_codes:
@@ -359,8 +307,31 @@ class VQVAETransformer(BaseAutoencoder):
         divisors = [n for n in range(1, k + 1) if k % n == 0]
         return min(divisors, key=lambda n: abs(math.log(n * _CODE_DIM / k)))
 
+    def _size_of_codebooks(self, rows: StreamedRows | None) -> int:
+        """Return the number of vectors per codebook: at most that of distinct training rows."""
+        wanted = _CODEBOOK_SIZE if isinstance(self.codebook_size, str) else int(self.codebook_size)
+        if rows is None or not self._quantization().learned:
+            return wanted
+        n_distinct = count_distinct(rows.X, rows.index, wanted)
+        if n_distinct < wanted and self.codebook_size != "auto":
+            warnings.warn(
+                f"codebook_size={wanted} is larger than the number of distinct training rows: "
+                f"codebooks have {n_distinct} vectors. Lower it, or use codebook_size='auto'.",
+                UserWarning,
+                stacklevel=6,
+            )
+        return n_distinct
+
+    def _quantization(self) -> Quantization:
+        return resolve(self.quantizer, QUANTIZERS)
+
+    def _link(self) -> Loss | None:
+        return self._loss()
+
     def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
-        return Objective(SquaredError(), Commitment(self.commitment_weight))
+        loss = for_net_rows(self._loss(), scaling.center, scaling.scale, device)
+        by_gradient = self.codebook_update == "gradient"
+        return Objective(loss, *self._quantization().terms(self.commitment_weight, by_gradient))
 
     def _start(
         self,
@@ -371,11 +342,11 @@ class VQVAETransformer(BaseAutoencoder):
         generator: Generator,
     ) -> None:
         if axes is not None:
-            components = axes.components[self._allocate(axes.variances)]
-            core.start_linear(components, components.T, scaling.to_net(scaling.mean))
+            axes = axes.taken(self._allocate(axes.variances))
+        start_at_axes(core, axes, self._loss(), scaling)
         _, size, _ = core.quantizer.codebook.shape
         z = self._encodings(core, rows, _KMEANS_ROWS_PER_CODE * size, generator)
-        core.quantizer.start_kmeans(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
+        core.quantizer.start(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
 
     @torch.no_grad()
     def _encodings(self, core: Any, rows: Rows, n_rows: int, generator: Generator) -> Tensor:
@@ -396,33 +367,28 @@ class VQVAETransformer(BaseAutoencoder):
         """
         logs = np.log(np.maximum(variances, np.finfo(np.float64).tiny))
         logs -= logs.min()
-        groups: list[list[int]] = [[] for _ in range(self.n_codes_)]
+        n_parts = self._count_parts()
+        groups: list[list[int]] = [[] for _ in range(n_parts)]
         for axis in range(len(logs)):
-            room = [group for group in groups if len(group) < len(logs) // self.n_codes_]
+            room = [group for group in groups if len(group) < len(logs) // n_parts]
             min(room, key=lambda group: logs[group].sum()).append(axis)
         return np.concatenate(groups)
 
     def _after_epoch(self, session: Session, rows: Rows) -> None:
-        if self.dead_code_threshold == 0:
+        if self.dead_code_threshold == 0 or not self._quantization().learned:
             return
         quantizer = session.core.quantizer
         n_rows = _RESTART_ROWS_PER_CODE * quantizer.codebook.shape[1]
         z = self._encodings(session.core, rows, n_rows, session.generator)
         quantizer.restart_dead(z, self.dead_code_threshold, session.generator)
 
-    def _publish(self, X: Any, n_before: int) -> None:
-        unit = self._net.scaling.unit
-        self._net.basis = basis_with_unit(self.n_components_, unit)
-        self.codebook_ = self._net.arrays["quantizer.codebook"].astype(np.float64) * unit
-        self._encoded_as = self.encode
-        codes = self._integer_codes(X)
-        size = self.codebook_.shape[1]
-        counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
-        if n_before:
-            counts = counts + n_before * self.codebook_usage_
-        self.codebook_usage_ = counts / (n_before + len(codes))
-        self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
 
-    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
-        codes = draw_codes(n_samples, self.codebook_usage_, generator)
-        return self._decode(self._vectors(codes))
+def _assemble(encoder: nn.Module, decoder: nn.Module, build: Callable[[], Any]) -> VQVAE:
+    """Return the network with the quantizer that `build` makes."""
+    quantizer = build()
+    if not isinstance(quantizer, Quantizer):
+        raise TypeError(
+            "build of a Quantization must return a skae.modules.Quantizer, but returned "
+            f"{quantizer!r}."
+        )
+    return VQVAE(encoder, decoder, quantizer)

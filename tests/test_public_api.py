@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-MODULES = ["skae", "skae.metrics", "skae.modules", "skae.objectives"]
+MODULES = [
+    "skae",
+    "skae.metrics",
+    "skae.modules",
+    "skae.objectives",
+    "skae.priors",
+    "skae.quantization",
+]
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
 
@@ -19,13 +26,13 @@ def sort_key(name):
 
 
 def unlisted(module):
-    """Return the public classes and functions of skae that `module` holds but does not list."""
+    """Return the public classes and functions that `module` defines but does not list."""
     return [
         name
         for name, value in vars(module).items()
         if not name.startswith("_")
         and (inspect.isclass(value) or inspect.isfunction(value))
-        and value.__module__.split(".")[0] == module.__name__.split(".")[0]
+        and f"{value.__module__}.".startswith(f"{module.__name__}.")
         and name not in module.__all__
     ]
 

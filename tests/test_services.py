@@ -11,7 +11,7 @@ from skae._auto import count_held_out, hidden_widths, rows_per_batch
 from skae._device import own_modes, resolve_device, threads_for
 from skae._parameters import NONE, Number, OneOf, check_parameters, integer, real
 from skae._random import make_generator
-from skae._sampling import draw_codes, draw_gaussian, fit_gaussian, whitened_normals
+from skae._sampling import draw_gaussian, fit_gaussian, whitened_normals
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,3 @@ def test_gaussian_draws_have_the_fitted_moments():
     np.testing.assert_allclose(drawn.mean(0), mean, atol=0.02)
     np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=0.05)
     assert np.ptp(drawn[:, 2]) < 1e-6
-
-
-def test_codes_are_drawn_at_their_frequencies():
-    """Each position follows its own frequencies."""
-    frequencies = np.array([[0.2, 0.8, 0.0], [0.0, 0.5, 0.5]])
-    drawn = draw_codes(100_000, frequencies, make_generator(0))
-    counts = np.stack([np.bincount(column, minlength=3) for column in drawn.T]) / 100_000
-
-    assert drawn.shape == (100_000, 2)
-    np.testing.assert_allclose(counts, frequencies, atol=0.01)

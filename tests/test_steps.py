@@ -9,7 +9,7 @@ import torch
 from skae._batches import ResidentRows
 from skae._steps import AutogradStep, even_slices
 from skae._training import HeldOut
-from skae.modules import MLP, VAE, VQVAE, Autoencoder, EMAQuantizer
+from skae.modules import MLP, VAE, VQVAE, Autoencoder, VectorQuantizer
 from skae.objectives import (
     Commitment,
     Gaussian,
@@ -37,7 +37,7 @@ def make_core(kind):
         core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), Laplace("per_feature"), **settings)
         objective = Objective(ImportanceWeightedBound(Laplace("per_feature")))
     elif kind == "vqvae":
-        core = VQVAE(MLP(5, 4, [8]), MLP(4, 5, [8]), EMAQuantizer(2, 6, 2))
+        core = VQVAE(MLP(5, 4, [8]), MLP(4, 5, [8]), VectorQuantizer(2, 6, 2))
         core.quantizer.codebook.normal_(generator=generator())
         objective = Objective(SquaredError(), Commitment())
     else:

@@ -20,9 +20,9 @@ ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 @pytest.fixture(scope="module")
 def fitted(digits):
-    """Return a model of two codes per row."""
-    model = VQVAETransformer(8, codebook_size=32, max_iter=10, early_stopping=False, random_state=0)
-    return model.fit(digits)
+    """Return a model of two codes per row, independent of each other."""
+    settings = dict(max_iter=10, early_stopping=False, prior="independent", random_state=0)
+    return VQVAETransformer(8, codebook_size=32, **settings).fit(digits)
 
 
 def test_with_identity_networks_it_is_kmeans(digits):
@@ -72,7 +72,7 @@ def test_draws_decode_codes_at_their_frequencies(fitted):
     pairs = np.stack(np.meshgrid(np.arange(32), np.arange(32), indexing="ij"), -1).reshape(-1, 2)
     vectors = fitted.codebook_[np.arange(2), pairs].reshape(-1, 8)
     decoded = fitted.inverse_transform(vectors.astype(np.float64))
-    draws = fitted.sample(4000, random_state=0)
+    draws = fitted.sample(4000, random_state=0, mean=True)
     distance, nearest = NearestNeighbors(n_neighbors=1).fit(decoded).kneighbors(draws)
     codes = pairs[nearest[:, 0]]
     frequencies = np.stack([np.bincount(column, minlength=32) for column in codes.T]) / 4000

@@ -2,9 +2,11 @@
 
 from ._autoencoder import Autoencoder, AutoencoderOutput
 from ._building import build_core
+from ._causal import CausalAutoencoder, CausalOutput
 from ._core import Core
+from ._finite_scalar import FiniteScalarQuantizer
 from ._mlp import MLP, MirroredLinear, MirroredMLP
-from ._quantizers import EMAQuantizer, perplexity
+from ._quantizers import Quantizer, VectorQuantizer, perplexity
 from ._vae import VAE, VAEOutput
 from ._vqvae import VQVAE, VQVAEOutput
 
@@ -14,12 +16,16 @@ __all__ = [
     "VQVAE",
     "Autoencoder",
     "AutoencoderOutput",
+    "CausalAutoencoder",
+    "CausalOutput",
     "Core",
-    "EMAQuantizer",
+    "FiniteScalarQuantizer",
     "MirroredLinear",
     "MirroredMLP",
+    "Quantizer",
     "VAEOutput",
     "VQVAEOutput",
+    "VectorQuantizer",
     "build_core",
     "perplexity",
 ]

@@ -132,11 +132,19 @@ class Core(nn.Module):
         """Return the dropout masks that `noise` holds for "encoder" or "decoder", if any."""
         return (noise[part],) if noise and part in noise else ()
 
+    def undecayed(self) -> list[nn.Parameter]:
+        """Return the parameters that weight decay spares, beside biases."""
+        return []
+
     def begin_training(self) -> None:
         """Prepare for training, once the start has been judged, which may come back in the end."""
 
     def observe(self, x: Tensor, out: Any) -> None:
         """Add a slice of the batch to the statistics that `update` turns into state."""
+
+    def statistics(self) -> list[Tensor]:
+        """Return the tensors that `observe` adds to."""
+        return []
 
     def update(self) -> None:
         """Update what closed forms, not gradients, determine; called once per global batch."""

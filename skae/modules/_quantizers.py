@@ -1,54 +1,126 @@
-"""Quantizers: nearest codebook vectors, EMA codebook updates, restart of dead codes, perplexity."""
+"""Quantizers: nearest codebook vectors, residual stages, EMA or gradient updates, dead codes."""
 
 from __future__ import annotations
 
-import math
+from abc import abstractmethod
 
 import torch
 from torch import Generator, Tensor, nn
 
-# Rows times codes that are compared at once.
-_MOST_MATCHES = 2**24
+from ._kmeans import draw_vectors, kmeans, nearest, totals
 
 
-class EMAQuantizer(nn.Module):
-    r"""Product vector quantizer whose codebooks follow the encodings as moving averages.
+class Quantizer(nn.Module):
+    """Abstract base of quantizers: latent rows become a few integers, and these vectors again.
 
-    A latent row is cut into `n_codes` vectors; each is replaced by the nearest vector, in
-    Euclidean distance, of its own codebook. Per batch, with :math:`n_i` vectors assigned to code
-    :math:`i` and their sum :math:`s_i` [1]_ (appendix A.1)
+    Parameters
+    ----------
+    n_codes : int
+        Number of integers per row.
+
+    Attributes
+    ----------
+    codebook : torch.Tensor of shape (n_codebooks, codebook_size, code_dim)
+        The codebooks' vectors.
+    owner : torch.Tensor of shape (n_codes,)
+        Which codebook each of a row's integers belongs to.
+    """
+
+    owner: Tensor
+
+    def __init__(self, n_codes: int) -> None:
+        super().__init__()
+        self.n_codes = n_codes
+
+    @abstractmethod
+    def nearest(self, z: Tensor) -> Tensor:
+        """Return the codes of latent rows (batch, n_components), int64 (batch, n_codes)."""
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Return the latent rows (batch, n_components) that codes (batch, n_codes) stand for."""
+        codebook: Tensor = self.codebook  # type: ignore[assignment]
+        return codebook[self.owner, codes].flatten(1)
+
+    def straight_through(self, z_e: Tensor, z: Tensor) -> Tensor:
+        """Return `z` with the gradient of the encoder's output `z_e`."""
+        return z_e + (z - z_e).detach()
+
+    @abstractmethod
+    def start(self, z: Tensor, batch_size: int, generator: Generator) -> None:
+        """Start the codebooks for encodings `z`, (n_rows, n_components), and such batches."""
+
+    def observe(self, z: Tensor, codes: Tensor) -> None:
+        """Add a slice's assignments, z (batch, n_components), to the batch's statistics."""
+
+    def statistics(self) -> list[Tensor]:
+        """Return the tensors that `observe` adds to."""
+        return []
+
+    def update(self) -> None:
+        """Move the codebooks by the batch's statistics."""
+
+    def restart_dead(self, z: Tensor, threshold: float, generator: Generator) -> None:
+        """Move codes that have fallen out of use onto encodings drawn from `z`.
+
+        Parameters
+        ----------
+        z : torch.Tensor of shape (n_rows, n_components)
+            Encodings of training rows.
+        threshold : float
+            A code is dead when its moving average of assignments is below this fraction of the
+            codebook's mean.
+        generator : torch.Generator
+            Source of the draws, on the CPU.
+        """
+
+
+class VectorQuantizer(Quantizer):
+    r"""Codebooks of vectors that follow the encodings, by moving averages or by gradients.
+
+    A latent row is cut into `n_parts` vectors and each is replaced by the nearest vector, in
+    Euclidean distance, of a codebook. With stages the next stage quantizes what those before have
+    left over, and the vectors add up ([2]_, equation 2).
+
+    Per batch, with :math:`n_i` vectors assigned to code :math:`i` and their sum :math:`s_i`,
+    moving averages are ([1]_, appendix A.1)
 
     .. math:: N_i \leftarrow \gamma N_i + (1 - \gamma) n_i, \quad
               m_i \leftarrow \gamma m_i + (1 - \gamma) s_i, \quad e_i = m_i / N_i.
 
     Parameters
     ----------
-    n_codes : int
-        Number of codes per row, each with a codebook of its own.
+    n_parts : int
+        Number of vectors that a latent row is cut into.
     codebook_size : int
         Number of vectors per codebook.
     code_dim : int
         Length of a codebook vector.
-    decay : float, default=0.99
-        The :math:`\gamma` above, per batch.
+    n_stages : int, default=1
+        Number of stages. Codes are ordered by stage first.
+    shared : bool, default=False
+        Whether the parts share a codebook, one per stage.
+    decay : float or None, default=0.99
+        The :math:`\gamma` above, per batch. None is for codebooks that are trained by gradients;
+        only the use of their codes is then averaged, with 0.99.
 
     Attributes
     ----------
-    codebook : torch.Tensor of shape (n_codes, codebook_size, code_dim)
-        The codebook vectors.
+    codebook : torch.Tensor of shape (n_codebooks, codebook_size, code_dim)
+        The codebook vectors, a parameter if `decay` is None and else a buffer.
 
     References
     ----------
     .. [1] van den Oord, Vinyals and Kavukcuoglu, "Neural Discrete Representation Learning", 2017.
-    .. [2] Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding", 2007.
+    .. [2] Lee, Kim, Kim, Cho and Han, "Autoregressive Image Generation using Residual
+       Quantization", 2022.
 
     Examples
     --------
     >>> import torch
-    >>> from skae.modules import EMAQuantizer
-    >>> quantizer = EMAQuantizer(n_codes=1, codebook_size=2, code_dim=1)
+    >>> from skae.modules import VectorQuantizer
+    >>> quantizer = VectorQuantizer(n_parts=1, codebook_size=2, code_dim=1)
     >>> z = torch.tensor([[0.0], [0.2], [0.9], [1.0]])
-    >>> quantizer.start_kmeans(z, 4, torch.Generator().manual_seed(0))
+    >>> quantizer.start(z, 4, torch.Generator().manual_seed(0))
     >>> quantizer.codebook.flatten().sort().values
     tensor([0.1000, 0.9500])
     """
@@ -60,120 +132,133 @@ class EMAQuantizer(nn.Module):
     _sums: Tensor
 
     def __init__(
-        self, n_codes: int, codebook_size: int, code_dim: int, decay: float = 0.99
+        self,
+        n_parts: int,
+        codebook_size: int,
+        code_dim: int,
+        *,
+        n_stages: int = 1,
+        shared: bool = False,
+        decay: float | None = 0.99,
     ) -> None:
-        super().__init__()
-        self.decay = decay
-        shape = (n_codes, codebook_size, code_dim)
+        super().__init__(n_stages * n_parts)
+        self.n_stages, self.n_parts, self.shared, self.decay = n_stages, n_parts, shared, decay
+        owner = torch.arange(self.n_codes, device="cpu")
+        self.register_buffer("owner", owner // n_parts if shared else owner, persistent=False)
+        n_codebooks = n_stages if shared else self.n_codes
+        shape = (n_codebooks, codebook_size, code_dim)
         codebook = torch.zeros(shape, device="cpu", dtype=torch.float32)
-        self.register_buffer("codebook", codebook)
+        if decay is None:
+            self.codebook = nn.Parameter(codebook)
+        else:
+            self.register_buffer("codebook", codebook)
         self.register_buffer("mean_counts", torch.ones_like(codebook[:, :, 0]))
         self.register_buffer("mean_sums", codebook.clone())
         self.register_buffer("_counts", torch.zeros_like(codebook[:, :, 0]), persistent=False)
         self.register_buffer("_sums", codebook.clone(), persistent=False)
 
-    def split(self, z: Tensor) -> Tensor:
-        """Cut latent rows (batch, n_components) into vectors (n_codes, batch, code_dim)."""
-        n_codes, _, code_dim = self.codebook.shape
-        return z.reshape(len(z), n_codes, code_dim).transpose(0, 1)
-
     @torch.no_grad()
     def nearest(self, z: Tensor) -> Tensor:
         """Return the index of each vector's nearest code, int64 of shape (batch, n_codes)."""
-        # argmin |z - e|^2 = argmax <z, e> - |e|^2 / 2
-        half_norms = 0.5 * self.codebook.square().sum(2)  # (n_codes, codebook_size)
-        n_rows = max(1, _MOST_MATCHES // half_norms.numel())
-        pieces = torch.split(self.split(z), n_rows, dim=1)
-        keys = self.codebook.transpose(1, 2)
-        found = [(torch.bmm(v, keys) - half_norms[:, None]).argmax(2) for v in pieces]
-        return torch.cat(found, dim=1).T
+        left, found = self._parts(z), []
+        for stage in range(self.n_stages):
+            codes, left = self._assign(stage, left)
+            found.append(codes)
+        return torch.cat(found).T
+
+    def _assign(self, stage: int, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the stage's codes of vectors (n_parts, batch, code_dim), and what they leave."""
+        keys = self.codebook[self._codebooks_of(stage)].expand(self.n_parts, -1, -1)
+        codes = nearest(vectors, keys)
+        chosen = keys.gather(1, codes[:, :, None].expand_as(vectors))
+        return codes, vectors - chosen
+
+    def _codebooks_of(self, stage: int) -> slice:
+        n_each = len(self.codebook) // self.n_stages
+        return slice(stage * n_each, (stage + 1) * n_each)
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes (batch, n_codes) as latent rows (batch, n_components)."""
-        position = torch.arange(codes.shape[1], device=codes.device)
-        return self.codebook[position, codes].flatten(1)
+        """Return the vectors of codes (batch, n_codes), stages added up, (batch, n_components)."""
+        chosen = self._chosen(codes)
+        total = chosen[:, 0]
+        for stage in range(1, self.n_stages):
+            total = total + chosen[:, stage]
+        return total.flatten(1)
+
+    def _parts(self, z: Tensor) -> Tensor:
+        """Cut latent rows (batch, n_components) into vectors (n_parts, batch, code_dim)."""
+        return z.reshape(len(z), self.n_parts, -1).transpose(0, 1)
+
+    def _chosen(self, codes: Tensor) -> Tensor:
+        """Return the vectors of codes, (batch, n_stages, n_parts, code_dim)."""
+        chosen = self.codebook[self.owner, codes]
+        return chosen.view(len(codes), self.n_stages, self.n_parts, -1)
+
+    def _pooled(self, values: Tensor) -> Tensor:
+        """Sort values per row and code, (batch, n_codes, ...), by codebook, (n_codebooks, n, ...).
+
+        A codebook that parts share has `n_parts` times as many.
+        """
+        n_codebooks = len(self.codebook)
+        return values.transpose(0, 1).reshape(n_codebooks, -1, *values.shape[2:])
+
+    def _targets(self, z: Tensor, codes: Tensor) -> Tensor:
+        """Return what each code stands for, by codebook: parts of z less the stages before."""
+        chosen = self._chosen(codes)
+        before = chosen.cumsum(1) - chosen
+        targets = z.reshape(len(z), 1, self.n_parts, -1) - before
+        return self._pooled(targets.flatten(1, 2))
 
     @torch.no_grad()
     def observe(self, z: Tensor, codes: Tensor) -> None:
-        """Add a slice's assignments, z (batch, n_components), to the batch's statistics."""
-        vectors, codes = self.split(z), codes.T
-        self._counts.scatter_add_(1, codes, torch.ones_like(vectors[:, :, 0]))
-        self._sums.scatter_add_(1, codes[:, :, None].expand_as(vectors), vectors)
+        """Add a slice's assignments to the batch's statistics."""
+        size = self.codebook.shape[1]
+        counts, sums = totals(self._targets(z, codes), self._pooled(codes), size)
+        self._counts += counts
+        self._sums += sums
+
+    def statistics(self) -> list[Tensor]:
+        """Return the batch's counts and sums."""
+        return [self._counts, self._sums]
 
     @torch.no_grad()
-    def update(self, decay: float | None = None) -> None:
-        """Move the codebooks towards the means of the batch's assignments."""
-        step = 1 - (self.decay if decay is None else decay)
+    def update(self) -> None:
+        """Move the averages, and codebooks that follow them, by the batch's assignments."""
+        step = 1 - (0.99 if self.decay is None else self.decay)
         self.mean_counts.lerp_(self._counts, step)
-        self.mean_sums.lerp_(self._sums, step)
-        alive = self.mean_counts > 1e-6
-        means = self.mean_sums / self.mean_counts.clamp(min=1e-6)[:, :, None]
-        self.codebook.copy_(torch.where(alive[:, :, None], means, self.codebook))
+        if self.decay is not None:
+            self.mean_sums.lerp_(self._sums, step)
+            used = (self.mean_counts > 1e-6)[:, :, None]
+            means = self.mean_sums / self.mean_counts.clamp(min=1e-6)[:, :, None]
+            self.codebook.copy_(torch.where(used, means, self.codebook))
         self._counts.zero_()
         self._sums.zero_()
 
     @torch.no_grad()
-    def start_kmeans(
-        self, z: Tensor, batch_size: int, generator: Generator, n_iter: int = 20
-    ) -> None:
-        """Start the codebooks at k-means of encodings `z`, (n_rows, n_components).
+    def start(self, z: Tensor, batch_size: int, generator: Generator) -> None:
+        """Start the codebooks at k-means of encodings, stage by stage.
 
-        Codes are spread out first by k-means++ (see the class). Lloyd's iteration is then the
-        moving average without memory; codes that lose all their vectors are restarted on the way.
         The averages are left as for batches of `batch_size` rows.
         """
-        self._spread(self.split(z), generator)
-        self.mean_counts.fill_(1.0)
-        for _ in range(n_iter):
-            self.restart_dead(z, 1e-6, generator)
-            self.observe(z, self.nearest(z))
-            self.update(decay=0.0)
-        self.mean_counts *= batch_size / len(z)
+        left, size = self._parts(z), self.codebook.shape[1]
+        for stage in range(self.n_stages):
+            own = self._codebooks_of(stage)
+            vectors = left.flatten(0, 1)[None] if self.shared else left
+            self.codebook[own], counts = kmeans(vectors, size, generator)
+            self.mean_counts[own] = counts * (batch_size / len(z))
+            left = self._assign(stage, left)[1]
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
-
-    def _spread(self, vectors: Tensor, generator: Generator) -> None:
-        """Draw codes from vectors (n_codes, n_rows, code_dim), far ones more often.
-
-        The odds are the squared distance to the nearest code drawn before.
-        """
-        odds = torch.ones_like(vectors[:, :, 0])  # (n_codes, n_rows)
-        position = torch.arange(len(vectors), device=vectors.device)
-        for i in range(self.codebook.shape[1]):
-            row = odds.clamp(min=1e-30).cpu().multinomial(1, generator=generator)[:, 0]
-            self.codebook[:, i] = vectors[position, row.to(vectors.device)]
-            distances = (vectors - self.codebook[:, i, None]).square().sum(2)
-            odds = distances if i == 0 else torch.minimum(odds, distances)
 
     @torch.no_grad()
     def restart_dead(self, z: Tensor, threshold: float, generator: Generator) -> None:
-        """Move codes that have fallen out of use onto encodings drawn from `z`.
-
-        Parameters
-        ----------
-        z : torch.Tensor of shape (n_rows, n_components)
-            Encodings of training rows to draw from.
-        threshold : float
-            A code is dead when its moving average of assignments is below this fraction of the
-            codebook's mean.
-        generator : torch.Generator
-            Source of the draws, on the CPU.
-        """
+        """Move codes that have fallen out of use onto encodings drawn from `z`."""
         mean = self.mean_counts.mean(1, keepdim=True)
         dead = self.mean_counts <= threshold * mean
-        rows = self._draw_rows(len(z), generator).to(z.device)
-        rows = rows[:, :, None].expand_as(self.codebook)
-        candidates = self.split(z).gather(1, rows)
-        self.codebook.copy_(torch.where(dead[:, :, None], candidates, self.codebook))
+        targets = self._targets(z, self.nearest(z))
+        drawn = draw_vectors(targets, self.codebook.shape[1], generator)
+        self.codebook.copy_(torch.where(dead[:, :, None], drawn, self.codebook))
         self.mean_counts.copy_(torch.where(dead, mean, self.mean_counts))
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
-
-    def _draw_rows(self, n_rows: int, generator: Generator) -> Tensor:
-        """Draw a row for each code, (n_codes, codebook_size), each once where there are enough."""
-        n_codes, size, _ = self.codebook.shape
-        shape = (n_codes, n_rows)
-        scores = torch.rand(shape, generator=generator, device="cpu", dtype=torch.float32)
-        distinct = scores.topk(min(size, n_rows), dim=1).indices
-        return distinct.repeat(1, math.ceil(size / n_rows))[:, :size]
 
 
 def perplexity(counts: Tensor) -> Tensor:

@@ -83,6 +83,7 @@ class VAE(Core):
     loose_dispersion: Tensor
     _dispersion: Tensor
     _residual: Tensor
+    _n_rows: Tensor
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class VAE(Core):
             self.register_buffer("least_dispersion", zero + 0)
             self.register_buffer("loose_dispersion", zero + 0)
         self.register_buffer("_residual", zero + 0, persistent=False)
-        self._n_rows = 0
+        self.register_buffer("_n_rows", zero.sum(), persistent=False)
 
     @property
     def dispersion(self) -> Tensor:
@@ -199,11 +200,18 @@ class VAE(Core):
         self._residual += residual.sum(0) if self._residual.ndim else residual.sum() / x.shape[1]
         self._n_rows += out.mean.shape[0]
 
+    def statistics(self) -> list[Tensor]:
+        """Return the batch's residuals and the number of rows they are of."""
+        return [self._residual, self._n_rows]
+
     @torch.no_grad()
     def update(self) -> None:
         """Move the dispersion towards the batch's mean residual."""
-        if self._n_rows:
-            self._dispersion.lerp_(self._residual / self._n_rows, 1 - self.decay)
-            self._dispersion.clamp_(min=self.least_dispersion)
-            self._residual.zero_()
-            self._n_rows = 0
+        if self.log_dispersion is not None:
+            return
+        mean = self._residual / self._n_rows.clamp(min=1.0)
+        step = (1 - self.decay) * (self._n_rows > 0)  # nothing is observed of a fixed dispersion
+        self._dispersion.lerp_(mean, step.to(mean.dtype))
+        self._dispersion.clamp_(min=self.least_dispersion)
+        self._residual.zero_()
+        self._n_rows.zero_()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ._core import Core, Noise
-from ._quantizers import EMAQuantizer
+from ._quantizers import Quantizer
 
 
 class VQVAEOutput(NamedTuple):
@@ -31,8 +31,8 @@ class VQVAE(Core):
         Maps (batch, n_features) to (batch, n_components).
     decoder : torch.nn.Module
         Maps (batch, n_components) to (batch, n_features).
-    quantizer : EMAQuantizer
-        Replaces the encoder's output by codebook vectors.
+    quantizer : Quantizer
+        Replaces the encoder's output by codes and their vectors.
 
     References
     ----------
@@ -41,31 +41,17 @@ class VQVAE(Core):
     Examples
     --------
     >>> import torch
-    >>> from skae.modules import MLP, VQVAE, EMAQuantizer
-    >>> core = VQVAE(MLP(6, 4, [8]), MLP(4, 6, [8]), EMAQuantizer(2, 16, 2))
+    >>> from skae.modules import MLP, VQVAE, VectorQuantizer
+    >>> core = VQVAE(MLP(6, 4, [8]), MLP(4, 6, [8]), VectorQuantizer(2, 16, 2))
     >>> core(torch.zeros(3, 6)).codes.shape
     torch.Size([3, 2])
     """
 
-    quantizer: EMAQuantizer
+    quantizer: Quantizer
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, quantizer: EMAQuantizer) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, quantizer: Quantizer) -> None:
         super().__init__(encoder, decoder)
         self.quantizer = quantizer
-
-    @classmethod
-    def with_codebooks(
-        cls,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        *,
-        n_codes: int,
-        codebook_size: int,
-        code_dim: int,
-        decay: float,
-    ) -> VQVAE:
-        """Make the network together with its quantizer."""
-        return cls(encoder, decoder, EMAQuantizer(n_codes, codebook_size, code_dim, decay))
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the quantized vectors, shape (batch, n_components)."""
@@ -80,12 +66,21 @@ class VQVAE(Core):
         z_e = self.encoder(x, *self._masks(noise, "encoder"))
         codes = self.quantizer.nearest(z_e)
         z = self.quantizer.lookup(codes)
-        x_hat = self.decoder(z_e + (z - z_e).detach(), *self._masks(noise, "decoder"))
+        z_in = self.quantizer.straight_through(z_e, z)
+        x_hat = self.decoder(z_in, *self._masks(noise, "decoder"))
         return VQVAEOutput(x_hat, z, z_e, codes)
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Return the codebooks that are trained by gradients."""
+        return list(self.quantizer.parameters())
 
     def observe(self, x: Tensor, out: VQVAEOutput) -> None:
         """Add a slice's assignments to the batch's."""
-        self.quantizer.observe(out.z_e, out.codes)
+        self.quantizer.observe(out.z_e.detach(), out.codes)
+
+    def statistics(self) -> list[Tensor]:
+        """Return the batch's assignments."""
+        return self.quantizer.statistics()
 
     def update(self) -> None:
         """Move the codebooks."""

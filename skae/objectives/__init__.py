@@ -2,17 +2,12 @@
 
 from ._adversarial import ACAI
 from ._code_activations import CodeActivation, Identity, Logistic, TopK
+from ._codes import CodebookLoss, CodeLength, Commitment
 from ._corruptions import Corruption, GaussianNoise, MaskingNoise, SaltAndPepperNoise, SwapNoise
 from ._counts import NegativeBinomial, Poisson
 from ._divergences import ImportanceWeightedBound, KLDivergence
 from ._likelihoods import Bernoulli, Gaussian, Laplace, Likelihood
-from ._losses import (
-    AbsoluteError,
-    Commitment,
-    Huber,
-    Loss,
-    SquaredError,
-)
+from ._losses import AbsoluteError, Huber, Loss, SquaredError
 from ._objective import Objective, Term
 from ._penalties import L1, L2, Contractive, KLSparsity
 from ._schedules import CosineDecay, ExponentialDecay, LinearWarmup, Schedule
@@ -24,6 +19,8 @@ __all__ = [
     "AbsoluteError",
     "Bernoulli",
     "CodeActivation",
+    "CodeLength",
+    "CodebookLoss",
     "Commitment",
     "Contractive",
     "Corruption",

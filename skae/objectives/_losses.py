@@ -150,40 +150,6 @@ class Huber(Loss):
         return 2 * huber_loss(out.x_hat, x, reduction="none", delta=self.delta).sum(1)
 
 
-class Commitment(Term):
-    r"""Commitment loss :math:`||z_e - sg(z)||^2` per row.
-
-    It keeps the encoder close to the codes it is assigned to ([1]_, third term of equation 3).
-
-    Parameters
-    ----------
-    weight : float or Schedule, default=0.25
-        The paper's beta.
-
-    References
-    ----------
-    .. [1] van den Oord, Vinyals and Kavukcuoglu, "Neural Discrete Representation Learning", 2017.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skae.modules import VQVAEOutput
-    >>> from skae.objectives import Commitment
-    >>> z = torch.ones(1, 2)
-    >>> Commitment()(z, VQVAEOutput(x_hat=z, z=z, z_e=2 * z, codes=None))
-    tensor([2.])
-    """
-
-    needs_outputs = ("z_e",)
-
-    def __init__(self, weight: float | Schedule = 0.25) -> None:
-        super().__init__(weight)
-
-    def __call__(self, x: Tensor, out: Any) -> Tensor:
-        """Return the squared distance to the codes per row, shape (batch,)."""
-        return (out.z_e - out.z.detach()).square().sum(1)
-
-
 def check_range(
     loss: Loss, low: np.ndarray, high: np.ndarray, bounds: tuple[float, float], advice: str
 ) -> None:

@@ -2,12 +2,12 @@
 
 import torch
 
-from skae.modules import MLP, VQVAE, EMAQuantizer
+from skae.modules import MLP, VQVAE, VectorQuantizer
 
 
 def test_gradient_passes_straight_through():
     """The encoder's output receives exactly the gradient that the decoder's input has."""
-    core = VQVAE(MLP(5, 4, []), MLP(4, 5, [8]), EMAQuantizer(2, 3, 2))
+    core = VQVAE(MLP(5, 4, []), MLP(4, 5, [8]), VectorQuantizer(2, 3, 2))
     core.quantizer.codebook.normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
     out = core(x)
@@ -22,7 +22,7 @@ def test_gradient_passes_straight_through():
 
 def test_encoding_is_the_vector_of_the_code():
     """Codes, their vectors and the forward pass agree."""
-    core = VQVAE(MLP(5, 4, []), MLP(4, 5, []), EMAQuantizer(2, 3, 2))
+    core = VQVAE(MLP(5, 4, []), MLP(4, 5, []), VectorQuantizer(2, 3, 2))
     core.quantizer.codebook.normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
     out = core(x)

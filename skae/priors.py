@@ -1,0 +1,369 @@
+"""Priors: how codes go together, learned after they are found (autoregressive, independent)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Generator
+
+from ._auto import count_held_out, rows_per_batch
+from ._batches import ResidentRows, Rows
+from ._device import evaluation_device, own_modes, resolve_device, threads_for
+from ._inference import FittedNet
+from ._input import Scaling
+from ._persistence import GuardedState
+from ._random import make_generator
+from ._session import Session
+from .modules import CausalAutoencoder
+from .objectives import CodeLength, CosineDecay, Objective
+
+__all__ = ["AutoregressivePrior", "CodePrior", "IndependentPrior", "UniformPrior"]
+
+_VALIDATION_FRACTION = 0.1
+# Nats per code that count as an improvement.
+_TOL = 1e-4
+_ROWS_AT_ONCE = 2048
+
+
+class CodePrior(GuardedState, ABC):
+    """A distribution of rows of integer codes, which a `VQVAETransformer` learns and draws from.
+
+    One of your own needs `fit`, `sample` and `log_prob` only, and no base class. If it has a
+    parameter ``codebook_size`` or ``random_state`` that is None, the transformer sets it.
+
+    Attributes
+    ----------
+    codebook_size_ : int
+        Number of values of each code.
+    """
+
+    codebook_size: int | None
+
+    def fit(self, codes: Any, y: Any = None) -> Self:
+        """Learn the distribution of codes.
+
+        Parameters
+        ----------
+        codes : array-like of int of shape (n_samples, n_codes)
+            Codes, from 0 to ``codebook_size - 1``.
+        y : None
+            Ignored; present by convention.
+
+        Returns
+        -------
+        self : object
+            The fitted prior.
+
+        Raises
+        ------
+        ValueError
+            If a code is not in this range.
+        """
+        codes = np.asarray(codes, dtype=np.int64)
+        with self._draft() as draft:
+            draft.codebook_size_ = self.codebook_size or int(codes.max()) + 1
+            draft.n_codes_ = codes.shape[1]
+            draft._learn(draft._checked(codes), first=True)
+        return self
+
+    def partial_fit(self, codes: Any, y: Any = None) -> Self:
+        """Learn from more codes, going on from where the last call left off.
+
+        Parameters
+        ----------
+        codes : array-like of int of shape (n_samples, n_codes)
+            Codes.
+        y : None
+            Ignored; present by convention.
+
+        Returns
+        -------
+        self : object
+            The prior.
+        """
+        if not hasattr(self, "codebook_size_"):
+            return self.fit(codes)
+        with self._draft() as draft:
+            draft._learn(draft._checked(codes), first=False)
+        return self
+
+    def log_prob(self, codes: Any) -> np.ndarray:
+        """Return the log-probability of each row of codes.
+
+        Parameters
+        ----------
+        codes : array-like of int of shape (n_samples, n_codes)
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In nats.
+        """
+        return self._log_prob(self._checked(codes))
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """Draw rows of codes.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws.
+
+        Returns
+        -------
+        ndarray of int64 of shape (n_samples, n_codes)
+        """
+        return self._draw(n_samples, make_generator(random_state))
+
+    def _checked(self, codes: Any) -> np.ndarray:
+        codes = np.asarray(codes, dtype=np.int64)
+        shape = (len(codes), self.n_codes_)
+        if codes.shape != shape or codes.min() < 0 or codes.max() >= self.codebook_size_:
+            raise ValueError(
+                f"codes of shape {codes.shape} from {codes.min()} to {codes.max()} were given, but "
+                f"{self.n_codes_} codes from 0 to {self.codebook_size_ - 1} are expected per row."
+            )
+        return codes
+
+    @abstractmethod
+    def _learn(self, codes: np.ndarray, *, first: bool) -> None:
+        """Learn from codes, going on unless this is the `first` time."""
+
+    @abstractmethod
+    def _log_prob(self, codes: np.ndarray) -> np.ndarray:
+        """Return the log-probabilities of codes, shape (n_samples,)."""
+
+    @abstractmethod
+    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
+        """Draw codes, int64 of shape (n_samples, n_codes)."""
+
+
+class IndependentPrior(CodePrior):
+    """Codes at their frequencies in training, independent of each other.
+
+    Parameters
+    ----------
+    codebook_size : int or None, default=None
+        Number of values of each code; None is one more than the largest.
+
+    Attributes
+    ----------
+    frequencies_ : ndarray of shape (n_codes, codebook_size_)
+        Probability of each value: its frequency among the training rows and one row that is
+        spread evenly over all values, so that none is impossible.
+
+    Examples
+    --------
+    >>> from skae.priors import IndependentPrior
+    >>> IndependentPrior().fit([[0, 1], [0, 0], [0, 1]]).frequencies_
+    array([[0.875, 0.125],
+           [0.375, 0.625]])
+    """
+
+    _counts: np.ndarray
+
+    def __init__(self, codebook_size: int | None = None) -> None:
+        self.codebook_size = codebook_size
+
+    def _learn(self, codes: np.ndarray, *, first: bool) -> None:
+        counts = self._counts_of(codes)
+        self._counts = counts if first else self._counts + counts
+        self.frequencies_ = _smoothed(self._counts)
+
+    def _counts_of(self, codes: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(c, minlength=self.codebook_size_) for c in codes.T])
+
+    def _log_prob(self, codes: np.ndarray) -> np.ndarray:
+        odds: np.ndarray = self.frequencies_[np.arange(self.n_codes_), codes]
+        return np.log(odds).sum(1)
+
+    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
+        weights = torch.tensor(self.frequencies_, device="cpu", dtype=torch.float64)
+        drawn = torch.multinomial(weights, n_samples, replacement=True, generator=generator)
+        return drawn.numpy().T
+
+
+class UniformPrior(IndependentPrior):
+    """All codes alike: a row of n codes has ``n * log2(codebook_size)`` bits.
+
+    This is the prior that a VQ-VAE is trained with.
+
+    Parameters
+    ----------
+    codebook_size : int or None, default=None
+        Number of values of each code; None is one more than the largest.
+
+    Attributes
+    ----------
+    frequencies_ : ndarray of shape (n_codes, codebook_size_)
+        Probability of each value.
+
+    Examples
+    --------
+    >>> from skae.priors import UniformPrior
+    >>> prior = UniformPrior(codebook_size=4).fit([[0, 1], [0, 3]])
+    >>> prior.log_prob([[2, 2]]) / -0.6931471805599453  # in bits
+    array([4.])
+    """
+
+    def _counts_of(self, codes: np.ndarray) -> np.ndarray:
+        return np.zeros((self.n_codes_, self.codebook_size_))
+
+
+class AutoregressivePrior(CodePrior):
+    r"""Each code's odds given the codes before it, from a small causal network [1]_.
+
+    .. math:: p(c_1 \dots c_n) = \prod_i p(c_i | c_1 \dots c_{i-1})
+
+    It starts as `IndependentPrior` and is trained by the same loop as the transformers. A tenth of
+    the rows are held out: training stops when they are not predicted better any more, and the
+    start is kept unless they are predicted better beyond one standard error.
+
+    Parameters
+    ----------
+    codebook_size : int or None, default=None
+        Number of values of each code; None is one more than the largest.
+    n_hidden : int, default=128
+        Width of the network's states.
+    max_iter : int, default=20
+        Largest number of epochs.
+    n_iter_no_change : int, default=5
+        Epochs without an improvement after which training stops.
+    learning_rate : float, default=1e-3
+        Step size of Adam in the first epoch; it falls to 0 along a cosine. `partial_fit` takes it
+        as it is.
+    device : str or None, default=None
+        Where to compute; None is "auto", CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, batches and the held-out rows.
+
+    Attributes
+    ----------
+    n_iter_ : int
+        Number of epochs run.
+    validation_loss_curve_ : list of float
+        Nats per held-out row, per epoch.
+
+    References
+    ----------
+    .. [1] Larochelle and Murray, "The Neural Autoregressive Distribution Estimator", 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae.priors import AutoregressivePrior, IndependentPrior
+    >>> first = np.random.default_rng(0).integers(4, size=(2000, 1))
+    >>> codes = np.hstack([first, first])  # the second code is the first again
+    >>> prior = AutoregressivePrior(random_state=0).fit(codes)
+    >>> independent = IndependentPrior().fit(codes)
+    >>> bool(prior.log_prob(codes).mean() > independent.log_prob(codes).mean() + 1)
+    True
+    """
+
+    n_iter_: int
+    validation_loss_curve_: list[float]
+    _net: FittedNet
+
+    def __init__(
+        self,
+        codebook_size: int | None = None,
+        *,
+        n_hidden: int = 128,
+        max_iter: int = 20,
+        n_iter_no_change: int = 5,
+        learning_rate: float = 1e-3,
+        device: str | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.codebook_size = codebook_size
+        self.n_hidden = n_hidden
+        self.max_iter = max_iter
+        self.n_iter_no_change = n_iter_no_change
+        self.learning_rate = learning_rate
+        self.device = device
+        self.random_state = random_state
+
+    def _learn(self, codes: np.ndarray, *, first: bool) -> None:
+        generator = make_generator(self.random_state)
+        build: partial[Any] = partial(
+            CausalAutoencoder,
+            n_codes=self.n_codes_,
+            codebook_size=self.codebook_size_,
+            n_hidden=self.n_hidden,
+        )
+        if first:
+            core = build(generator=generator)
+            independent = IndependentPrior(self.codebook_size_).fit(codes)
+            core.start_at(torch.tensor(independent.frequencies_, device="cpu"))
+            self.n_iter_, self.validation_loss_curve_ = 0, []
+        else:
+            core = self._net.make_core()
+        session = Session(
+            build,
+            core,
+            self._scaling(),
+            resolve_device(self.device or "auto"),
+            Objective(CodeLength()),
+            generator,
+            link=None,
+            learning_rate=CosineDecay(self.learning_rate) if first else self.learning_rate,
+        )
+        self._train(session, codes, max_epochs=self.max_iter if first else 1, judged=first)
+        self._net = session.fitted_net()
+
+    def _train(self, session: Session, codes: np.ndarray, *, max_epochs: int, judged: bool) -> None:
+        n_samples = len(codes)
+        n_held_out = count_held_out("auto", _VALIDATION_FRACTION, n_samples) if judged else 0
+        order = torch.randperm(n_samples, generator=session.generator, device="cpu")
+        rows, held_out = (
+            _resident(codes[part.numpy()], session.device)
+            for part in (order[n_held_out:], order[:n_held_out])
+        )
+        history = session.train(
+            rows,
+            held_out if n_held_out else None,
+            max_epochs=max_epochs if n_held_out or not judged else 0,
+            progress=lambda epoch: epoch / max_epochs,
+            batch_size=rows_per_batch("auto", rows.n_rows),
+            n_iter_no_change=self.n_iter_no_change,
+            tol=_TOL * self.n_codes_,
+            stops_early=n_held_out > 0,
+            start_counts=True,
+            after_epoch=lambda: None,
+            report=lambda history: None,
+        )
+        self.n_iter_ += history.n_epochs
+        self.validation_loss_curve_ = self.validation_loss_curve_ + history.validation_loss_curve
+
+    def _scaling(self) -> Scaling:
+        """Return the scaling that leaves codes as they are."""
+        zeros, ones = np.zeros(self.n_codes_), np.ones(self.n_codes_)
+        return Scaling(zeros, ones, zeros, ones, zeros, (self.codebook_size_ - 1) * ones)
+
+    def _log_prob(self, codes: np.ndarray) -> np.ndarray:
+        device = evaluation_device(self.device or "auto")
+        return self._net.map_rows(lambda core, x: core.log_prob(x), codes, device, np.float64)
+
+    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
+        core: Any = self._net.core(torch.float64, evaluation_device(self.device or "auto"))
+        with own_modes(gradients=False), threads_for(_ROWS_AT_ONCE * self.n_hidden**2):
+            sizes = [len(part) for part in torch.arange(n_samples).split(_ROWS_AT_ONCE)]
+            drawn = [core.sample(size, generator).cpu() for size in sizes]
+        return torch.cat(drawn).numpy()
+
+
+def _resident(codes: np.ndarray, device: torch.device) -> Rows:
+    return ResidentRows(torch.tensor(codes, device=device, dtype=torch.float32))
+
+
+def _smoothed(counts: np.ndarray) -> np.ndarray:
+    """Return the frequencies of counts (n_codes, codebook_size) and of one row spread evenly."""
+    size = counts.shape[1]
+    return (counts + 1 / size) / (counts.sum(1, keepdims=True) + 1)
