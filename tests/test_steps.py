@@ -11,6 +11,7 @@ from skae._steps import AutogradStep, even_slices
 from skae._training import HeldOut
 from skae.modules import MLP, VAE, VQVAE, Autoencoder, VectorQuantizer
 from skae.objectives import (
+    CodebookLoss,
     Commitment,
     Gaussian,
     ImportanceWeightedBound,
@@ -36,10 +37,11 @@ def make_core(kind):
         settings = dict(n_components=2, n_dispersions=5, n_draws=3)
         core = VAE(MLP(5, 4, [8]), MLP(2, 5, [8]), Laplace("per_feature"), **settings)
         objective = Objective(ImportanceWeightedBound(Laplace("per_feature")))
-    elif kind == "vqvae":
-        core = VQVAE(MLP(5, 4, [8]), MLP(4, 5, [8]), VectorQuantizer(2, 6, 2))
-        core.quantizer.codebook.normal_(generator=generator())
-        objective = Objective(SquaredError(), Commitment())
+    elif kind in ("vqvae", "residual"):
+        settings = dict(n_stages=2, shared=True, decay=None) if kind == "residual" else {}
+        core = VQVAE(MLP(5, 4, [8]), MLP(4, 5, [8]), VectorQuantizer(2, 6, 2, **settings))
+        torch.nn.init.normal_(core.quantizer.codebook, generator=generator())
+        objective = Objective(SquaredError(), CodebookLoss(), Commitment())
     else:
         core = Autoencoder(MLP(5, 2, [8]), MLP(2, 5, [8]))
         objective = Objective(SquaredError())
@@ -75,7 +77,7 @@ def test_updates_are_those_of_torch_adamw(weight_decay):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("kind", ["autoencoder", "vae", "iwae", "vqvae"])
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "iwae", "vqvae", "residual"])
 def test_slices_of_a_batch_equal_the_whole(kind, dropout):
     """Weights and moving averages do not depend on how many rows pass at once, to 1e-10."""
     states = []
@@ -93,7 +95,7 @@ def test_slices_of_a_batch_equal_the_whole(kind, dropout):
         torch.testing.assert_close(whole[name], sliced[name], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["autoencoder", "vae", "iwae", "vqvae"])
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "iwae", "vqvae", "residual"])
 def test_each_mask_acts(kind):
     """Either mask changes the output; without dropout there is none."""
     core, _ = make_core(kind)

@@ -1,19 +1,22 @@
-"""Tests of VQVAETransformer against k-means and its own codebook."""
+"""Tests of VQVAETransformer: its codebooks against k-means, quantizers, losses, the start."""
+
+import pickle
 
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skae import VQVAETransformer
+from skae._steps import AutogradStep
+from skae.modules import VectorQuantizer
+from skae.objectives import Gaussian, Objective, SquaredError
+from skae.quantization import FiniteScalarQuantization, Quantization, VectorQuantization
 
 ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -25,24 +28,27 @@ def fitted(digits):
     return VQVAETransformer(8, codebook_size=32, **settings).fit(digits)
 
 
-def test_with_identity_networks_it_is_kmeans(digits):
-    """Inertia is within 3 % of scikit-learn's best of ten, and every row has its nearest vector."""
+@pytest.mark.parametrize(("update", "tolerance"), [("ema", 0.02), ("gradient", 0.05)])
+def test_with_identity_networks_it_is_kmeans(digits, update, tolerance):
+    """Inertia is about scikit-learn's best of ten, and every row has its nearest vector."""
     model = VQVAETransformer(
         64,
         n_codes=1,
         codebook_size=64,
+        codebook_update=update,
         encoder=torch.nn.Identity(),
         decoder=torch.nn.Identity(),
         early_stopping=False,
         max_iter=30,
+        prior="uniform",
         random_state=0,
     ).fit(digits)
     inertia = -model.score_samples(digits).sum()
     vectors = model.codebook_[0] + digits.mean(0)
     distances = ((digits[:, None] - vectors) ** 2).sum(2)
 
-    single = [KMeans(64, init="random", n_init=1, random_state=s).fit(digits) for s in range(10)]
-    assert inertia < max(run.inertia_ for run in single)
+    reference = KMeans(64, n_init=10, random_state=0).fit(digits).inertia_
+    assert inertia < (1 + tolerance) * reference
     assert inertia == pytest.approx(distances.min(1).sum(), rel=1e-6)
 
 
@@ -67,20 +73,6 @@ def test_usage_and_perplexity_describe_the_training_rows(fitted, digits):
     assert (fitted.codebook_usage_ > 0).mean() > 0.95
 
 
-def test_draws_decode_codes_at_their_frequencies(fitted):
-    """Every draw decodes a pair of codes, and each code comes as often as in training."""
-    pairs = np.stack(np.meshgrid(np.arange(32), np.arange(32), indexing="ij"), -1).reshape(-1, 2)
-    vectors = fitted.codebook_[np.arange(2), pairs].reshape(-1, 8)
-    decoded = fitted.inverse_transform(vectors.astype(np.float64))
-    draws = fitted.sample(4000, random_state=0, mean=True)
-    distance, nearest = NearestNeighbors(n_neighbors=1).fit(decoded).kneighbors(draws)
-    codes = pairs[nearest[:, 0]]
-    frequencies = np.stack([np.bincount(column, minlength=32) for column in codes.T]) / 4000
-
-    assert distance.max() < 1e-6
-    np.testing.assert_allclose(frequencies, fitted.codebook_usage_, atol=0.02)
-
-
 @pytest.mark.parametrize(
     ("n_components", "n_codes"), [(64, 16), (16, 4), (10, 2), (7, 1), (2, 1), (1, 1)]
 )
@@ -98,12 +90,176 @@ def test_codes_must_divide_the_components(digits):
 
 
 def test_a_codebook_larger_than_the_data_is_cut(digits):
-    """It has at most as many vectors as there are rows, and each row is its own code."""
-    model = VQVAETransformer(64, n_codes=1, codebook_size=512, max_iter=0, random_state=0)
-    model.fit(digits[:40])
+    """It has as many vectors as there are distinct rows, and each row is its own code."""
+    X = np.vstack([digits[:40], digits[:30]])
+    settings = dict(n_codes=1, max_iter=0, random_state=0)
+    with pytest.warns(UserWarning, match="codebook_size=512 is larger.*have 40 vectors"):
+        model = VQVAETransformer(64, codebook_size=512, **settings).fit(X)
 
     assert model.codebook_.shape == (1, 40, 64)
-    assert model.score(digits[:40]) > 0.95
+    assert model.score(X) > 0.95
+    quiet = VQVAETransformer(64, **settings).fit(X)
+    assert quiet.codebook_.shape == (1, 40, 64)
+
+
+def test_gradients_reach_codebooks_that_have_gone_astray(digits):
+    """Trained by gradients, codebooks follow rows that move, as averages do."""
+    scores = {}
+    for update in ("ema", "gradient"):
+        model = VQVAETransformer(
+            8,
+            codebook_size=32,
+            codebook_update=update,
+            learning_rate=1e-2,
+            dead_code_threshold=0,
+            encoder=torch.nn.Linear(64, 8),
+            max_iter=0,
+            prior="uniform",
+            random_state=0,
+        ).fit(digits[:600])
+        before = model.codebook_.copy()
+        for _ in range(5):
+            model.partial_fit(digits[:600])
+        scores[update] = model.score(digits[:600])
+        assert not np.allclose(model.codebook_, before, atol=0.1)
+
+    assert scores["gradient"] > scores["ema"] - 0.05
+
+
+def test_weight_decay_spares_codebooks(digits):
+    """Codes of rows far from zero stay where the rows are, whatever the decay."""
+    X = digits[:300] + 3
+    model = VQVAETransformer(
+        4,
+        codebook_size=8,
+        codebook_update="gradient",
+        commitment_weight=0,
+        weight_decay=100.0,
+        scale=None,
+        encoder=torch.nn.Linear(64, 4),
+        early_stopping=False,
+        max_iter=0,
+        prior="uniform",
+        random_state=0,
+    ).fit(X)
+    core = model._net.make_core()
+    step = AutogradStep(
+        core,
+        Objective(SquaredError()),
+        torch.Generator(),
+        learning_rate=1e-3,
+        weight_decay=100.0,
+    )
+    before = core.quantizer.codebook.detach().clone(), core.encoder.weight.detach().clone()
+    step(torch.tensor(X[:32], dtype=torch.float32))
+
+    assert torch.equal(core.quantizer.codebook, before[0])
+    assert core.encoder.weight.abs().sum() < 0.95 * before[1].abs().sum()
+
+
+@ENDS_EARLY
+def test_stages_and_codes_buy_accuracy(digits):
+    """Twice as many stages, or codes, leave less error; shared codebooks about as much."""
+    scores = {}
+    for n_stages, shared in ((1, False), (2, False), (2, True)):
+        quantizer = VectorQuantization(n_stages, shared)
+        settings = dict(codebook_size=32, prior="uniform", max_iter=20, random_state=0)
+        model = VQVAETransformer(8, quantizer=quantizer, **settings).fit(digits[:1300])
+        assert model.n_codes_ == 2 * n_stages
+        assert model.codebook_.shape == (n_stages if shared else 2 * n_stages, 32, 4)
+        scores[n_stages, shared] = model.score(digits[1300:])
+
+    assert scores[2, False] > scores[1, False] + 0.05
+    assert scores[2, True] > scores[1, False] + 0.05
+
+
+@ENDS_EARLY
+def test_a_grid_needs_no_codebook(digits):
+    """Its start is better than one code for each vector could be, and training improves on it."""
+    settings = dict(quantizer="finite_scalar", codebook_size=256, prior="uniform", random_state=0)
+    start = VQVAETransformer(8, max_iter=0, **settings).fit(digits[:1300])
+    model = VQVAETransformer(8, max_iter=30, **settings).fit(digits[:1300])
+
+    assert model.codebook_.shape == (2, 256, 4)
+    assert start.score(digits[1300:]) > 0.5
+    assert model.score(digits[1300:]) > start.score(digits[1300:]) + 0.05
+    with pytest.raises(ValueError, match=r"levels=\(3, 3\) must be 'auto' or 4 ints"):
+        VQVAETransformer(8, quantizer=FiniteScalarQuantization((3, 3))).fit(digits[:50])
+
+
+def test_levels_share_out_the_codebook():
+    """They differ by one at most, and one more of the fewest would be too many."""
+    for size, dim, levels in ((256, 4, [4, 4, 4, 4]), (300, 3, [7, 7, 6]), (3, 2, [2, 1])):
+        quantizer = FiniteScalarQuantization().build(1, size, dim, None)
+        assert quantizer.levels.tolist() == levels
+
+
+def test_the_loss_is_a_slot(digits):
+    """Binary rows under the Bernoulli loss: probabilities out, fewer nats than squared error."""
+    X = (digits > 0.5).astype(float)
+    settings = dict(codebook_size=32, max_iter=15, early_stopping=False, random_state=0)
+    nats = {}
+    for loss in ("squared_error", "bernoulli"):
+        model = VQVAETransformer(8, loss=loss, prior="independent", **settings).fit(X[:1300])
+        p = np.clip(model.inverse_transform(model.transform(X[1300:])), 1e-3, 1 - 1e-3)
+        nats[loss] = -np.where(X[1300:] == 1, np.log(p), np.log(1 - p)).sum(1).mean()
+    assert nats["bernoulli"] < nats["squared_error"] - 0.5
+    assert set(np.unique(model.sample(50, random_state=0))) == {0.0, 1.0}
+    with pytest.raises(ValueError, match=r"'loss' parameter.*an instance of Loss"):
+        VQVAETransformer(loss=Gaussian()).fit(X[:50])
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        VQVAETransformer(loss="bernoulli").fit(2 * X[:50])
+
+
+@ENDS_EARLY
+def test_slots_are_searched(digits):
+    """Parameters of a quantizer are a grid's, inside of a pipeline."""
+    model = VQVAETransformer(
+        8, quantizer=VectorQuantization(), codebook_size=16, max_iter=2, prior="uniform"
+    )
+    pipeline = make_pipeline(StandardScaler(), model)
+    grid = {"vqvaetransformer__quantizer__n_stages": [1, 3]}
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(digits[:200])
+
+    assert search.best_params_ == {"vqvaetransformer__quantizer__n_stages": 3}
+
+
+class Halves(Quantization):
+    """A quantizer of one's own: a fixed codebook of halves."""
+
+    learned = False
+
+    def build(self, n_parts, codebook_size, code_dim, decay):
+        quantizer = VectorQuantizer(n_parts, 2, code_dim)
+        quantizer.codebook[:, 1] = 0.5
+        quantizer.start = lambda z, batch_size, generator: None
+        quantizer.update = lambda: None
+        return quantizer
+
+
+class Nothing(Quantization):
+    """It builds no quantizer."""
+
+    def build(self, n_parts, codebook_size, code_dim, decay):
+        return None
+
+
+@ENDS_EARLY
+def test_a_quantization_of_one_s_own(digits):
+    """It takes part in training, in pickles and in clones; what is none is refused."""
+    model = VQVAETransformer(4, quantizer=Halves(), max_iter=2, scale=None, random_state=0)
+    model = clone(model).fit(digits[:100])
+    assert set(np.unique(model.transform(digits))) <= {0.0, 0.5}
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.transform(digits), model.transform(digits))
+
+    with pytest.raises(TypeError, match=r"must return a skae\.modules\.Quantizer"):
+        VQVAETransformer(4, quantizer=Nothing()).fit(digits[:50])
+    for value in ("nearest", 3, VectorQuantization):
+        with pytest.raises(ValueError, match="'quantizer' parameter"):
+            VQVAETransformer(4, quantizer=value).fit(digits[:50])
+    with pytest.raises(ValueError, match=r"n_stages.*must be an int.*Got 0"):
+        VQVAETransformer(4, quantizer=VectorQuantization(0)).fit(digits[:50])
 
 
 @ENDS_EARLY
@@ -191,115 +347,3 @@ def test_codes_are_in_the_units_of_the_rows(digits):
     np.testing.assert_allclose(models[1].codebook_, 10 * models[0].codebook_, rtol=1e-5, atol=1e-4)
     spread = PCA(4).fit_transform(digits).std()
     assert codes[0].std() == pytest.approx(spread, rel=0.2)
-
-
-# -- codes out and in --------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def by_encoding(digits):
-    """Return the same model with each of the three encodings."""
-    settings = dict(n_components=8, codebook_size=32, max_iter=2, random_state=0)
-    return {
-        encode: VQVAETransformer(encode=encode, **settings).fit(digits)
-        for encode in ("vectors", "codes", "onehot")
-    }
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_the_three_encodings_are_one_code(by_encoding, digits):
-    """Integers index the codebooks, and so do ones; all decode to the same bits."""
-    vectors, codes, ones = (model.transform(digits) for model in by_encoding.values())
-    codebook = by_encoding["codes"].codebook_
-
-    assert codes.dtype == np.int64
-    assert codes.shape == (len(digits), 2)
-    assert np.array_equal(np.hstack([codebook[i, codes[:, i]] for i in range(2)]), vectors)
-    assert sparse.issparse(ones)
-    assert ones.format == "csr"
-    assert ones.shape == (len(digits), 64)
-    for i in range(2):
-        block = ones[:, 32 * i : 32 * (i + 1)]
-        assert np.array_equal(block.argmax(1).A1, codes[:, i])
-        np.testing.assert_array_equal(block @ codebook[i], vectors[:, 4 * i : 4 * (i + 1)])
-    expected = by_encoding["vectors"].inverse_transform(vectors)
-    assert np.array_equal(by_encoding["codes"].inverse_transform(codes), expected)
-    assert np.array_equal(by_encoding["codes"].inverse_transform(codes.astype(float)), expected)
-    for given in (ones, ones.toarray()):
-        assert np.array_equal(by_encoding["onehot"].inverse_transform(given), expected)
-
-
-def test_one_hot_codes_are_only_read(by_encoding, digits):
-    """They may be read-only, have stored zeros and entries in parts, and stay as they are."""
-    model = by_encoding["onehot"]
-    ones = model.transform(digits[:5])
-    expected = model.inverse_transform(ones)
-    for part in (ones.data, ones.indices, ones.indptr):
-        part.flags.writeable = False
-    assert np.array_equal(model.inverse_transform(ones), expected)
-
-    twice = np.repeat(ones.indices, 2)
-    halves = sparse.csr_matrix((np.full(20, 0.5), twice, 2 * ones.indptr), shape=ones.shape)
-    assert np.array_equal(model.inverse_transform(halves), expected)
-    assert halves.nnz == 20
-
-
-def test_names_say_which_code(by_encoding):
-    """Of vectors and integers the column, of one-hot the code and its value."""
-    names = {
-        encode: model.get_feature_names_out().tolist() for encode, model in by_encoding.items()
-    }
-
-    assert names["vectors"] == [f"vqvaetransformer{i}" for i in range(8)]
-    assert names["codes"] == ["vqvaetransformer0", "vqvaetransformer1"]
-    some = [f"vqvaetransformer{name}" for name in ("0_30", "0_31", "1_0", "1_1")]
-    assert names["onehot"][30:34] == some
-    assert len(names["onehot"]) == 64
-
-
-def test_frames_hold_integers_but_not_one_hot(by_encoding, digits):
-    """With a remedy, as OneHotEncoder has it."""
-    model = clone(by_encoding["codes"]).set_params(max_iter=0).set_output(transform="pandas")
-    frame = model.fit_transform(digits)
-    assert (frame.dtypes == np.int64).all()
-    assert list(frame.columns) == ["vqvaetransformer0", "vqvaetransformer1"]
-    assert np.array_equal(model.inverse_transform(frame), model.inverse_transform(frame.to_numpy()))
-
-    model.set_params(encode="onehot").fit(digits)
-    with pytest.raises(ValueError, match="Pandas output does not support sparse data"):
-        model.transform(digits)
-    assert sparse.issparse(model.set_output(transform="default").transform(digits))
-
-
-@pytest.mark.parametrize(
-    ("encode", "codes", "words"),
-    [
-        ("codes", [[0, 32]], "X holds 32.*whole numbers from 0 to 31"),
-        ("codes", [[-1, 3]], "X holds -1"),
-        ("codes", [[0.5, 3]], "X holds 0.5"),
-        ("codes", [[1, 2, 3]], "X has 3 components"),
-        ("onehot", np.zeros((1, 64)), "X is not one-hot.* row 0 has not"),
-        ("onehot", np.eye(64)[[3, 5]] + np.eye(64)[[40, 6]], "row 1 has not"),
-        ("onehot", 2 * np.eye(64)[[3]] + np.eye(64)[[40]], "row 0 has not"),
-        ("onehot", np.zeros((1, 63)), "X has 63 columns, but is expected to have 64"),
-    ],
-)
-def test_what_is_not_a_code_is_refused(by_encoding, encode, codes, words):
-    """It names what was found."""
-    with pytest.raises(ValueError, match=words):
-        by_encoding[encode].inverse_transform(np.asarray(codes))
-
-
-def test_codes_feed_classifiers(digits):
-    """One-hot codes a linear one, integers one with categories, better than by chance by far."""
-    y = load_digits().target
-    settings = dict(n_components=16, codebook_size=64, max_iter=0, random_state=0)
-    linear = make_pipeline(
-        VQVAETransformer(encode="onehot", **settings), LogisticRegression(max_iter=300)
-    )
-    trees = make_pipeline(
-        VQVAETransformer(encode="codes", **settings),
-        HistGradientBoostingClassifier(categorical_features=range(4), max_iter=20),
-    )
-    for model in (linear, trees):
-        assert model.fit(digits[:1200], y[:1200]).score(digits[1200:], y[1200:]) > 0.75
