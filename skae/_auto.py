@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 
 _NARROWEST, _WIDEST = 64, 512
+_NARROWEST_PRIOR = 32
+_STEPS_OF_PRIOR, _EPOCHS_OF_PRIOR = 1500, (5, 50)
 _FEWEST_PER_BATCH, _MOST_PER_BATCH = 32, 512
 _STEPS_PER_EPOCH = 200
 _FEWEST_HELD_OUT = 5
@@ -17,6 +19,30 @@ def hidden_widths(sizes: Sequence[int] | str, n_features: int) -> list[int]:
         width = min(max(_power_of_two(2 * n_features), _NARROWEST), _WIDEST)
         return [width, width // 2]
     return [int(width) for width in sizes]
+
+
+def hidden_width_of_prior(n_hidden: int | str, n_codes: int) -> int:
+    """Return the width of a prior's network; "auto" grows with the number of codes it learns from.
+
+    For a million codes (MNIST, 16 of 512 values) a width of 512 takes 2.4 nats less than one of
+    256; for 8000 codes one of 64 is nearer to the true distribution than 256 is.
+    """
+    if isinstance(n_hidden, str):
+        width = _power_of_two(math.sqrt(n_codes) / 2)
+        return min(max(width, _NARROWEST_PRIOR), _WIDEST)
+    return int(n_hidden)
+
+
+def epochs_of_prior(max_iter: int | str, n_samples: int) -> int:
+    """Return the epochs in which a prior is trained; "auto" makes about 1500 steps.
+
+    With half as many, small samples are not learned; with twice as many, little is gained.
+    """
+    if isinstance(max_iter, str):
+        steps_per_epoch = math.ceil(n_samples / rows_per_batch("auto", n_samples))
+        fewest, most = _EPOCHS_OF_PRIOR
+        return min(max(_STEPS_OF_PRIOR // steps_per_epoch, fewest), most)
+    return int(max_iter)
 
 
 def rows_per_batch(batch_size: int | str, n_samples: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import Generator
 
 from ._base import GenerativeAutoencoder
@@ -183,11 +183,19 @@ class DiscreteModel(GenerativeAutoencoder):
     def _decode_integers(self, codes: np.ndarray) -> np.ndarray:
         return self._decode(self._vectors(codes))
 
+    def _quantizer(self) -> Any:
+        core: Any = self._net.core(torch.float64, torch.device("cpu"))
+        return core.quantizer
+
+    def _owner(self) -> np.ndarray:
+        """Return the number of each code's codebook."""
+        return self._quantizer().owner.numpy()
+
     def _publish(self, X: Any, n_before: int) -> None:
         unit = self._net.scaling.unit
         self._net.basis = basis_with_unit(self.n_components_, unit)
         self._encoded_as = self.encode
-        quantizer: Any = self._net.core(torch.float64, torch.device("cpu")).quantizer
+        quantizer = self._quantizer()
         self.codebook_ = quantizer.codebook.detach().numpy().copy() * unit
         self.n_codes_ = quantizer.n_codes
         codes = self._integer_codes(X)
@@ -198,7 +206,7 @@ class DiscreteModel(GenerativeAutoencoder):
         self.codebook_usage_ = counts / (n_before + len(codes))
         self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
         if not n_before:
-            self._warn_of_unused(len(codes), np.unique(quantizer.owner, return_inverse=True)[1])
+            self._warn_of_unused(len(codes))
         self._publish_noise(X, n_before)
         self._learn_prior(codes, n_before)
 
@@ -220,13 +228,16 @@ class DiscreteModel(GenerativeAutoencoder):
             return
         known = {"codebook_size": self._codebook_size, "device": self.device}
         prior = completed(resolve(self.prior, PRIORS), self.random_state, **known)
-        self.prior_ = prior.fit(codes)
+        if has_fit_parameter(prior, "vectors"):
+            self.prior_ = prior.fit(codes, vectors=self.codebook_[self._owner()])
+        else:
+            self.prior_ = prior.fit(codes)
 
-    def _warn_of_unused(self, n_rows: int, owner: np.ndarray) -> None:
-        """Warn if few of the codes that can be used are; `owner` is the codebook of each."""
-        used = self.codebook_usage_ > 0
-        n_used = sum(int(used[owner == codebook].any(0).sum()) for codebook in np.unique(owner))
-        n_possible = len(np.unique(owner)) * min(self._codebook_size, n_rows)
+    def _warn_of_unused(self, n_rows: int) -> None:
+        """Warn if few of the codes that can be used are."""
+        used, owner = np.zeros(self.codebook_.shape[:2], dtype=bool), self._owner()
+        np.logical_or.at(used, owner, self.codebook_usage_ > 0)
+        n_used, n_possible = int(used.sum()), len(used) * min(self._codebook_size, n_rows)
         if n_used >= _LEAST_USE * n_possible:
             return
         remedies = ["Lower codebook_size or n_codes"]

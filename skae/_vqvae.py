@@ -128,10 +128,11 @@ class VQVAETransformer(DiscreteModel):
 default="squared_error"
         What is minimised beside the distances between encodings and codes, as in
         `AutoencoderTransformer`.
-    prior : {"autoregressive", "independent", "uniform"} or object, default="autoregressive"
+    prior : {"autoregressive", "independent", "uniform"} or object, default="independent"
         How the codes of a row go together, which is learned after they are found, for `sample` and
-        `bits_per_row`: each code's odds given those before it, from a small network; the codes'
-        frequencies; none; or an object of `skae.priors`, or of your own with ``fit(codes)``,
+        `bits_per_row`. "independent", the codes' frequencies, costs nothing. "autoregressive" is
+        for draws that are like the rows: a small network learns each code's odds given those before
+        it, which takes time. "uniform" learns nothing. Or an object of `skae.priors`, or of your own with ``fit(codes)``,
         ``sample(n_samples)`` and ``log_prob(codes)`` in nats per row.
 
     Attributes
@@ -249,7 +250,7 @@ default="squared_error"
         quantizer: str | Quantization = "vector",
         encode: str = "vectors",
         loss: str | Loss = "squared_error",
-        prior: Any = "autoregressive",
+        prior: Any = "independent",
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes

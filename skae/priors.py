@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from ._auto import count_held_out, rows_per_batch
+from ._auto import count_held_out, epochs_of_prior, hidden_width_of_prior, rows_per_batch
 from ._batches import ResidentRows, Rows
 from ._device import evaluation_device, own_modes, resolve_device, threads_for
 from ._inference import FittedNet
@@ -43,7 +43,7 @@ class CodePrior(GuardedState, ABC):
 
     codebook_size: int | None
 
-    def fit(self, codes: Any, y: Any = None) -> Self:
+    def fit(self, codes: Any, y: Any = None, *, vectors: Any = None) -> Self:
         """Learn the distribution of codes.
 
         Parameters
@@ -52,6 +52,8 @@ class CodePrior(GuardedState, ABC):
             Codes, from 0 to ``codebook_size - 1``.
         y : None
             Ignored; present by convention.
+        vectors : array-like of shape (n_codes, codebook_size, dim), default=None
+            What codes stand for, which helps a prior that knows how to use it.
 
         Returns
         -------
@@ -67,7 +69,7 @@ class CodePrior(GuardedState, ABC):
         with self._draft() as draft:
             draft.codebook_size_ = self.codebook_size or int(codes.max()) + 1
             draft.n_codes_ = codes.shape[1]
-            draft._learn(draft._checked(codes), first=True)
+            draft._learn(draft._checked(codes), vectors, first=True)
         return self
 
     def partial_fit(self, codes: Any, y: Any = None) -> Self:
@@ -88,7 +90,7 @@ class CodePrior(GuardedState, ABC):
         if not hasattr(self, "codebook_size_"):
             return self.fit(codes)
         with self._draft() as draft:
-            draft._learn(draft._checked(codes), first=False)
+            draft._learn(draft._checked(codes), None, first=False)
         return self
 
     def log_prob(self, codes: Any) -> np.ndarray:
@@ -133,7 +135,7 @@ class CodePrior(GuardedState, ABC):
         return codes
 
     @abstractmethod
-    def _learn(self, codes: np.ndarray, *, first: bool) -> None:
+    def _learn(self, codes: np.ndarray, vectors: Any, *, first: bool) -> None:
         """Learn from codes, going on unless this is the `first` time."""
 
     @abstractmethod
@@ -172,7 +174,7 @@ class IndependentPrior(CodePrior):
     def __init__(self, codebook_size: int | None = None) -> None:
         self.codebook_size = codebook_size
 
-    def _learn(self, codes: np.ndarray, *, first: bool) -> None:
+    def _learn(self, codes: np.ndarray, vectors: Any, *, first: bool) -> None:
         counts = self._counts_of(codes)
         self._counts = counts if first else self._counts + counts
         self.frequencies_ = _smoothed(self._counts)
@@ -230,13 +232,14 @@ class AutoregressivePrior(CodePrior):
     ----------
     codebook_size : int or None, default=None
         Number of values of each code; None is one more than the largest.
-    n_hidden : int, default=128
-        Width of the network's states.
-    max_iter : int, default=20
-        Largest number of epochs.
+    n_hidden : int or "auto", default="auto"
+        Width of the network. "auto" is the power of two next to half the root of the number of
+        codes in all training rows, between 32 and 512.
+    max_iter : int or "auto", default="auto"
+        Largest number of epochs. "auto" is about 1500 steps, in 5 to 50 epochs.
     n_iter_no_change : int, default=5
         Epochs without an improvement after which training stops.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Step size of Adam in the first epoch; it falls to 0 along a cosine. `partial_fit` takes it
         as it is.
     device : str or None, default=None
@@ -275,10 +278,10 @@ class AutoregressivePrior(CodePrior):
         self,
         codebook_size: int | None = None,
         *,
-        n_hidden: int = 128,
-        max_iter: int = 20,
+        n_hidden: int | str = "auto",
+        max_iter: int | str = "auto",
         n_iter_no_change: int = 5,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         device: str | None = None,
         random_state: Any = None,
     ) -> None:
@@ -290,21 +293,24 @@ class AutoregressivePrior(CodePrior):
         self.device = device
         self.random_state = random_state
 
-    def _learn(self, codes: np.ndarray, *, first: bool) -> None:
+    def _learn(self, codes: np.ndarray, vectors: Any, *, first: bool) -> None:
         generator = make_generator(self.random_state)
-        build: partial[Any] = partial(
-            CausalAutoencoder,
-            n_codes=self.n_codes_,
-            codebook_size=self.codebook_size_,
-            n_hidden=self.n_hidden,
-        )
         if first:
+            build: partial[Any] = partial(
+                CausalAutoencoder,
+                n_codes=self.n_codes_,
+                codebook_size=self.codebook_size_,
+                n_hidden=hidden_width_of_prior(self.n_hidden, codes.size),
+                vector_dim=None if vectors is None else np.shape(vectors)[2],
+            )
             core = build(generator=generator)
+            if vectors is not None:
+                core.start_vectors(torch.tensor(vectors, device="cpu"))
             independent = IndependentPrior(self.codebook_size_).fit(codes)
-            core.start_at(torch.tensor(independent.frequencies_, device="cpu"))
+            core.start_frequencies(torch.tensor(independent.frequencies_, device="cpu"))
             self.n_iter_, self.validation_loss_curve_ = 0, []
         else:
-            core = self._net.make_core()
+            build, core = self._net.build, self._net.make_core()
         session = Session(
             build,
             core,
@@ -315,7 +321,8 @@ class AutoregressivePrior(CodePrior):
             link=None,
             learning_rate=CosineDecay(self.learning_rate) if first else self.learning_rate,
         )
-        self._train(session, codes, max_epochs=self.max_iter if first else 1, judged=first)
+        max_epochs = epochs_of_prior(self.max_iter, len(codes)) if first else 1
+        self._train(session, codes, max_epochs=max_epochs, judged=first)
         self._net = session.fitted_net()
 
     def _train(self, session: Session, codes: np.ndarray, *, max_epochs: int, judged: bool) -> None:
@@ -353,7 +360,7 @@ class AutoregressivePrior(CodePrior):
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         core: Any = self._net.core(torch.float64, evaluation_device(self.device or "auto"))
-        with own_modes(gradients=False), threads_for(_ROWS_AT_ONCE * self.n_hidden**2):
+        with own_modes(gradients=False), threads_for(_ROWS_AT_ONCE * core.largest_matrix):
             sizes = [len(part) for part in torch.arange(n_samples).split(_ROWS_AT_ONCE)]
             drawn = [core.sample(size, generator).cpu() for size in sizes]
         return torch.cat(drawn).numpy()

@@ -103,7 +103,8 @@ class CodeLength(Term):
         x : torch.Tensor of shape (batch, n_codes)
             Codes, whole numbers of any dtype.
         out : named tuple
-            What the network returned: ``x_hat``, logits of shape (batch, n_codes, codebook_size).
+            What the network returned: ``x_hat``, logits of shape (n_codes, batch, codebook_size).
         """
-        lengths = cross_entropy(out.x_hat.flatten(0, 1), x.flatten().long(), reduction="none")
-        return lengths.view(x.shape).sum(1)
+        codes = x.T.flatten().long()
+        lengths = cross_entropy(out.x_hat.flatten(0, 1), codes, reduction="none")
+        return lengths.view(x.T.shape).sum(0)
