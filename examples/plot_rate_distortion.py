@@ -63,8 +63,8 @@ nearest = [model.cluster_centers_[model.predict(X_test)] for model in kmeans]
 # What a prior is worth
 # ---------------------
 #
-# Codes go together: some combinations never come. A prior that knows this codes them in fewer bits,
-# with the same rows at the other end. ``bits_per_row`` is that length for rows that it has not seen.
+# Codes go together: some combinations never come. A prior that knows this codes them in fewer
+# bits, with the same rows at the other end. ``bits_per_row`` is that length for new rows.
 
 bits = [model.bits_per_row(X_test) for model in models]
 

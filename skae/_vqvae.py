@@ -132,8 +132,8 @@ default="squared_error"
         How the codes of a row go together, which is learned after they are found, for `sample` and
         `bits_per_row`. "independent", the codes' frequencies, costs nothing. "autoregressive" is
         for draws that are like the rows: a small network learns each code's odds given those before
-        it, which takes time. "uniform" learns nothing. Or an object of `skae.priors`, or of your own with ``fit(codes)``,
-        ``sample(n_samples)`` and ``log_prob(codes)`` in nats per row.
+        it, which takes time. "uniform" learns nothing. Or an object of `skae.priors`, or of your
+        own with ``fit(codes)``, ``sample(n_samples)`` and ``log_prob(codes)`` in nats per row.
 
     Attributes
     ----------
