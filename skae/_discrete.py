@@ -17,11 +17,17 @@ from ._base import GenerativeAutoencoder
 from ._basis import basis_with_unit
 from ._device import evaluation_device
 from ._encoding import check_container, check_integer_codes, codes_of_one_hot, one_hot
-from ._input import check_codes, dense, row_blocks
-from ._sampling import completed, draw_from_density, scattered
+from ._input import check_codes, dense
+from ._sampling import (
+    completed,
+    draw_from_density,
+    draw_from_quantiles,
+    quantiles_of,
+    scattered,
+)
 from ._slots import LOSSES, resolve
 from .modules import perplexity
-from .objectives import AbsoluteError, Gaussian, Laplace, Likelihood, Loss
+from .objectives import Likelihood, Loss
 from .priors import AutoregressivePrior, CodePrior, IndependentPrior, UniformPrior
 
 PRIORS: dict[str, type[CodePrior]] = {
@@ -32,8 +38,8 @@ PRIORS: dict[str, type[CodePrior]] = {
 
 # A warning is given where a smaller fraction of the codes is in use.
 _LEAST_USE = 0.1
-# So many training rows at most are decoded to measure the noise.
-_ROWS_MEASURED = 10_000
+# So many training rows, and values, at most are decoded to measure the noise.
+_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED = 10_000, 2**24
 
 
 class DiscreteModel(GenerativeAutoencoder):
@@ -45,6 +51,7 @@ class DiscreteModel(GenerativeAutoencoder):
     dead_code_threshold: float
     codebook_usage_: np.ndarray
     noise_variance_: np.ndarray
+    _noise_quantiles: np.ndarray
     prior_: Any
     _encoded_as: str
 
@@ -211,16 +218,16 @@ class DiscreteModel(GenerativeAutoencoder):
         self._learn_prior(codes, n_before)
 
     def _publish_noise(self, X: Any, n_before: int) -> None:
-        """Measure what reconstructions miss, per feature, in squared units of X."""
-        some = X[:: -(-X.shape[0] // _ROWS_MEASURED)]
-        squares = np.zeros(X.shape[1])
-        for rows in row_blocks(some):
-            squares += np.square(dense(rows) - self._decode(self._encode(rows))).sum(0)
-        variance, n_rows = squares / some.shape[0], X.shape[0]
+        """Measure what reconstructions miss, by feature."""
+        n_rows = max(1, min(_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED // X.shape[1]))
+        some = X[:: -(-X.shape[0] // n_rows)]
+        residuals = dense(some) - self._decode(self._encode(some))
+        variance, quantiles = np.square(residuals).mean(0), quantiles_of(residuals)
         if n_before:
-            share = n_before / (n_before + n_rows)
+            share = n_before / (n_before + X.shape[0])
             variance = share * self.noise_variance_ + (1 - share) * variance
-        self.noise_variance_ = variance
+            quantiles = share * self._noise_quantiles + (1 - share) * quantiles
+        self.noise_variance_, self._noise_quantiles = variance, quantiles.astype(np.float32)
 
     def _learn_prior(self, codes: np.ndarray, n_before: int) -> None:
         if n_before and hasattr(self.prior_, "partial_fit"):
@@ -261,9 +268,7 @@ class DiscreteModel(GenerativeAutoencoder):
         return rows if mean else self._with_noise(rows, generator)
 
     def _with_noise(self, rows: np.ndarray, generator: Generator) -> np.ndarray:
-        loss, scaling = self._loss(), self._net.scaling
+        loss = self._net.link
         if isinstance(loss, Likelihood):
-            return scattered(rows, loss, np.asarray(1.0), scaling, generator)
-        likelihood = Laplace() if isinstance(loss, AbsoluteError) else Gaussian()
-        dispersion = likelihood.dispersion_for(self.noise_variance_ / scaling.scale**2, None)
-        return scattered(rows, likelihood, dispersion, scaling, generator)
+            return scattered(rows, loss, np.asarray(1.0), self._net.scaling, generator)
+        return rows + draw_from_quantiles(len(rows), self._noise_quantiles, generator)

@@ -150,7 +150,8 @@ default="squared_error"
         The fitted prior.
     noise_variance_ : ndarray of shape (n_features_in_,)
         Mean squared error of the reconstruction per feature, over up to 10,000 training rows, in
-        squared units of X: the noise in `sample`.
+        squared units of X. The noise in `sample` has the distribution of these errors by feature,
+        or is that of `loss` where it is a likelihood.
     n_components_ : int
         Number of columns of `transform`, with ``encode="vectors"``.
     mean_ : ndarray of shape (n_features_in_,)

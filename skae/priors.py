@@ -24,6 +24,8 @@ from .objectives import CodeLength, CosineDecay, Objective
 __all__ = ["AutoregressivePrior", "CodePrior", "IndependentPrior", "UniformPrior"]
 
 _VALIDATION_FRACTION = 0.1
+# Wide networks would know training rows by heart sooner.
+_WEIGHT_DECAY = 0.1
 # Nats per code that count as an improvement.
 _TOL = 1e-4
 _ROWS_AT_ONCE = 2048
@@ -320,6 +322,7 @@ class AutoregressivePrior(CodePrior):
             generator,
             link=None,
             learning_rate=CosineDecay(self.learning_rate) if first else self.learning_rate,
+            weight_decay=_WEIGHT_DECAY,
         )
         max_epochs = epochs_of_prior(self.max_iter, len(codes)) if first else 1
         self._train(session, codes, max_epochs=max_epochs, judged=first)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from scipy.stats import kurtosis
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -242,22 +241,18 @@ def test_the_prior_is_learned_from_the_codes(digits):
 
 def test_noise_is_that_of_the_residuals(digits, fitted):
     """Its variance is the mean squared error of each feature; the mean has none."""
-    noisy, clean = (fitted.sample(5000, random_state=0, mean=mean) for mean in (False, True))
+    noisy, clean = (fitted.sample(20_000, random_state=0, mean=mean) for mean in (False, True))
     residuals = digits - fitted.inverse_transform(fitted.transform(digits))
 
     np.testing.assert_allclose(fitted.noise_variance_, np.square(residuals).mean(0), rtol=1e-6)
     measured = (noisy - clean).var(0)
-    np.testing.assert_allclose(measured, fitted.noise_variance_, rtol=0.1, atol=1e-12)
-    assert abs(kurtosis((noisy - clean)[:, 20])) < 0.5  # a Gaussian's is 0
-
-
-def test_absolute_error_has_laplace_noise(digits, fitted):
-    """With the same variance and heavier tails."""
-    model = clone(fitted).set_params(loss="absolute_error", max_iter=0).fit(digits)
-    noise = model.sample(9000, random_state=0) - model.sample(9000, random_state=0, mean=True)
-
-    assert kurtosis(noise[:, 20]) == pytest.approx(3, abs=1.2)  # a Laplace distribution's is 3
-    assert noise[:, 20].var() == pytest.approx(model.noise_variance_[20], rel=0.1)
+    inked = fitted.noise_variance_ > 1e-2  # elsewhere a few draws make the variance
+    np.testing.assert_allclose(measured[inked], fitted.noise_variance_[inked], rtol=0.1)
+    grid = np.linspace(0.02, 0.98, 49)
+    for feature in (2, 20, 36):
+        expected = np.quantile(residuals[:, feature], grid)
+        drawn = np.quantile((noisy - clean)[:, feature], grid)
+        np.testing.assert_allclose(drawn, expected, atol=0.15 * expected.std() + 1e-9)
 
 
 class Recorder(BaseEstimator):

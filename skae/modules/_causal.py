@@ -12,7 +12,7 @@ from ._core import Core, Noise
 from ._mlp import linear
 
 # Layers after the first, and the length of vectors that are learned.
-_DEPTH = 3
+_DEPTH = 2
 _LEARNED_DIM = 8
 
 
