@@ -23,14 +23,21 @@ SMALL = {"hidden_layer_sizes": (8,), "max_iter": 3}
 CONFIGURATIONS = [
     {},
     {**SMALL},
-    {**SMALL, "hidden_layer_sizes": ()},
-    {**SMALL, "hidden_layer_sizes": (8, 6), "activation": "tanh"},
-    {**SMALL, "early_stopping": False},
-    {**SMALL, "early_stopping": True},
     {**SMALL, "init": "random"},
     {**SMALL, "scale": "standard"},
     {**SMALL, "scale": None},
     {**SMALL, "max_iter": 3, "encoder": torch.nn.Linear, "decoder": torch.nn.Linear},
+]
+# What is no different in the three: checked of one.
+FURTHER_CONFIGURATIONS = [
+    {**SMALL, "hidden_layer_sizes": ()},
+    {**SMALL, "hidden_layer_sizes": (8, 6), "activation": "tanh"},
+    {**SMALL, "early_stopping": False},
+    {**SMALL, "early_stopping": True},
+]
+QUANTIZERS = [
+    {"quantizer": "residual", "codebook_update": "gradient", "prior": "autoregressive"},
+    {"quantizer": "finite_scalar", "loss": "absolute_error"},
 ]
 # Checks that scikit-learn runs on its own estimators, but leaves out of check_estimator.
 FURTHER_CHECKS = [
@@ -92,7 +99,9 @@ class Float32VQVAE(Float32Mixin, VQVAETransformer):
 @parametrize_with_checks(
     [
         *(estimator(**parameters) for estimator in ESTIMATORS for parameters in CONFIGURATIONS),
+        *(AutoencoderTransformer(**parameters) for parameters in FURTHER_CONFIGURATIONS),
         *(VQVAETransformer(encode=encode, **SMALL) for encode in ("codes", "onehot")),
+        *(VQVAETransformer(**parameters, **SMALL) for parameters in QUANTIZERS),
         VAETransformer(likelihood=Laplace("per_feature"), n_importance_samples=3, **SMALL),
     ]
 )
