@@ -241,7 +241,7 @@ class AutoregressivePrior(CodePrior):
         Largest number of epochs. "auto" is about 1500 steps, in 5 to 50 epochs.
     n_iter_no_change : int, default=5
         Epochs without an improvement after which training stops.
-    learning_rate : float, default=3e-3
+    learning_rate : float, default=2e-3
         Step size of Adam in the first epoch; it falls to 0 along a cosine. `partial_fit` takes it
         as it is.
     device : str or None, default=None
@@ -283,7 +283,7 @@ class AutoregressivePrior(CodePrior):
         n_hidden: int | str = "auto",
         max_iter: int | str = "auto",
         n_iter_no_change: int = 5,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 2e-3,
         device: str | None = None,
         random_state: Any = None,
     ) -> None:
