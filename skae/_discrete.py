@@ -17,6 +17,7 @@ from ._base import GenerativeAutoencoder
 from ._basis import basis_with_unit
 from ._device import evaluation_device
 from ._encoding import check_container, check_integer_codes, codes_of_one_hot, one_hot
+from ._fitting import kept, same
 from ._input import check_codes, dense
 from ._sampling import (
     completed,
@@ -25,10 +26,11 @@ from ._sampling import (
     quantiles_of,
     scattered,
 )
-from ._slots import LOSSES, resolve
+from ._slots import LOSSES, QUANTIZERS, resolve
 from .modules import perplexity
 from .objectives import Likelihood, Loss
 from .priors import AutoregressivePrior, CodePrior, IndependentPrior, UniformPrior
+from .quantization import Quantization
 
 PRIORS: dict[str, type[CodePrior]] = {
     "autoregressive": AutoregressivePrior,
@@ -48,11 +50,13 @@ class DiscreteModel(GenerativeAutoencoder):
     encode: str
     loss: str | Loss
     prior: Any
+    quantizer: str | Quantization
     dead_code_threshold: float
     codebook_usage_: np.ndarray
     noise_variance_: np.ndarray
     _noise_quantiles: np.ndarray
     prior_: Any
+    _prior_asked: Any
     _encoded_as: str
 
     def transform(self, X: Any) -> Any:
@@ -95,7 +99,8 @@ class DiscreteModel(GenerativeAutoencoder):
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features_in_)
-            Reconstructed rows, in the units of the training data.
+            Reconstructed rows, in the units of the training data: of vectors in their dtype, of
+            codes in float64.
 
         Raises
         ------
@@ -145,7 +150,7 @@ class DiscreteModel(GenerativeAutoencoder):
         Returns
         -------
         float
-            Bits.
+            Bits; infinity if the prior rules a row out.
 
         Raises
         ------
@@ -230,15 +235,17 @@ class DiscreteModel(GenerativeAutoencoder):
         self.noise_variance_, self._noise_quantiles = variance, quantiles.astype(np.float32)
 
     def _learn_prior(self, codes: np.ndarray, n_before: int) -> None:
-        if n_before and hasattr(self.prior_, "partial_fit"):
-            self.prior_ = deepcopy(self.prior_).partial_fit(codes)
-            return
-        known = {"codebook_size": self._codebook_size, "device": self.device}
-        prior = completed(resolve(self.prior, PRIORS), self.random_state, **known)
-        if has_fit_parameter(prior, "vectors"):
-            self.prior_ = prior.fit(codes, vectors=self.codebook_[self._owner()])
+        goes_on = n_before and same(self.prior, self._prior_asked)
+        if goes_on and hasattr(self.prior_, "partial_fit"):
+            prior = deepcopy(self.prior_)
+            prior.partial_fit(codes)
         else:
-            self.prior_ = prior.fit(codes)
+            known = {"codebook_size": self._codebook_size, "device": self.device}
+            prior = completed(resolve(self.prior, PRIORS), self.random_state, **known)
+            takes_vectors = has_fit_parameter(prior, "vectors")
+            vectors = {"vectors": self.codebook_[self._owner()]} if takes_vectors else {}
+            prior.fit(codes, **vectors)
+        self.prior_, self._prior_asked = prior, kept(self.prior)
 
     def _warn_of_unused(self, n_rows: int) -> None:
         """Warn if few of the codes that can be used are."""
@@ -247,8 +254,9 @@ class DiscreteModel(GenerativeAutoencoder):
         n_used, n_possible = int(used.sum()), len(used) * min(self._codebook_size, n_rows)
         if n_used >= _LEAST_USE * n_possible:
             return
-        remedies = ["Lower codebook_size or n_codes"]
-        if self.dead_code_threshold == 0:
+        learned = resolve(self.quantizer, QUANTIZERS).learned
+        remedies = ["Lower codebook_size or n_codes" if learned else "Use fewer levels or n_codes"]
+        if learned and self.dead_code_threshold == 0:
             remedies.append("set dead_code_threshold=0.05, which restarts codes that are not used")
         warnings.warn(
             f"{n_used} of {n_possible} codes are used by the training rows. "
@@ -264,7 +272,9 @@ class DiscreteModel(GenerativeAutoencoder):
                 f"sample of a prior must return {n_samples} rows of {self.n_codes_} codes, but "
                 f"that of {self.prior_!r} returned shape {drawn.shape}."
             )
-        rows = self._decode_integers(check_integer_codes(drawn, self._codebook_size))
+        source = f"What {self.prior_!r} drew", "sample must return"
+        codes = check_integer_codes(drawn, self._codebook_size, *source)
+        rows = self._decode_integers(codes)
         return rows if mean else self._with_noise(rows, generator)
 
     def _with_noise(self, rows: np.ndarray, generator: Generator) -> np.ndarray:

@@ -69,7 +69,9 @@ def codes_of_one_hot(X: Any, n_codes: int, size: int) -> np.ndarray:
     return found
 
 
-def check_integer_codes(codes: np.ndarray, size: int) -> np.ndarray:
+def check_integer_codes(
+    codes: np.ndarray, size: int, what: str = "X", advice: str = "Give it what transform returned:"
+) -> np.ndarray:
     """Return codes as int64.
 
     Raises
@@ -77,10 +79,10 @@ def check_integer_codes(codes: np.ndarray, size: int) -> np.ndarray:
     ValueError
         If one is not a whole number from 0 to ``size - 1``.
     """
-    wrong = (codes != np.rint(codes)) | (codes < 0) | (codes >= size)
+    wrong = ~((codes == np.rint(codes)) & (codes >= 0) & (codes < size))
     if wrong.any():
         raise ValueError(
-            f"X holds {codes[wrong][0]}, which is not a code: codes are whole numbers from 0 to "
-            f"{size - 1}. Give it what transform returned."
+            f"{what} holds {codes[wrong][0]}, which is not a code. {advice} whole numbers from 0 "
+            f"to {size - 1}."
         )
     return codes.astype(np.int64)

@@ -229,7 +229,7 @@ class Fitting(GuardedState, ABC):
         self._check_values(X, scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
         axes = self._principal_axes(X, scaling)
         rows = StreamedRows(X, training, scaling, torch.device("cpu"))
-        self._fitted_with = {name: _kept(getattr(self, name)) for name in self._architecture}
+        self._fitted_with = {name: kept(getattr(self, name)) for name in self._architecture}
         build = partial(
             build_core,
             self._make_core(None if more_to_come else rows),
@@ -281,7 +281,7 @@ class Fitting(GuardedState, ABC):
         """Go on from the fitted network. Return it and the mean of X."""
         for name, fitted in self._fitted_with.items():
             wanted = getattr(self, name)
-            if not _same(wanted, fitted):
+            if not same(wanted, fitted):
                 raise ValueError(
                     f"{type(self).__name__} cannot go on from its last fit with {name}={wanted!r}: "
                     f"it was fitted with {name}={fitted!r}. Fit it anew with warm_start=False, or "
@@ -352,12 +352,12 @@ def _is_network(value: Any) -> bool:
     return callable(value) and not isinstance(value, BaseEstimator)
 
 
-def _kept(value: Any) -> Any:
+def kept(value: Any) -> Any:
     """Return what to compare a parameter with later: a copy, but networks themselves."""
     return value if _is_network(value) else deepcopy(value)
 
 
-def _same(wanted: Any, fitted: Any) -> bool:
+def same(wanted: Any, fitted: Any) -> bool:
     """Tell whether a parameter still is what it was; networks are the same if they are one."""
     if wanted is fitted or _is_network(wanted) or _is_network(fitted):
         return wanted is fitted

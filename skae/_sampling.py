@@ -12,6 +12,7 @@ from sklearn.base import clone
 from torch import Generator, Tensor
 
 from ._device import threads_for
+from ._distributed import agreed
 from ._input import Scaling
 from ._random import draw_seed, normal, numpy_generator
 
@@ -67,7 +68,7 @@ def completed(density: Any, random_state: Any, **known: Any) -> Any:
     density = clone(density, safe=False)
     parameters = density.get_params() if hasattr(density, "get_params") else {}
     if parameters.get("random_state", 0) is None:
-        known["random_state"] = draw_seed(random_state)
+        known["random_state"] = agreed(draw_seed(random_state))
     missing = {name: value for name, value in known.items() if parameters.get(name, 0) is None}
     return density.set_params(**missing) if missing else density
 
@@ -108,8 +109,18 @@ def scattered(
 
 
 def quantiles_of(values: np.ndarray) -> np.ndarray:
-    """Return quantiles of each column of values (n_rows, d), (n_levels, d), closer at the ends."""
-    return np.quantile(values, _LEVELS, axis=0)
+    """Return quantiles of each column of values (n_rows, d), (n_levels, d), closer at the ends.
+
+    They are moved and stretched so that what is drawn straight between them has the columns' means
+    and variances, however few values there are or far out.
+    """
+    quantiles = np.quantile(values, _LEVELS, axis=0)
+    low, high, share = quantiles[:-1], quantiles[1:], np.diff(_LEVELS)[:, None]
+    mean = (share * (low + high) / 2).sum(0)
+    square = (share * (low**2 + low * high + high**2) / 3).sum(0)
+    spread = np.sqrt(np.maximum(square - mean**2, 0.0))
+    stretch = np.divide(values.std(0), spread, out=np.ones_like(spread), where=spread > 0)
+    return values.mean(0) + (quantiles - mean) * stretch
 
 
 def draw_from_quantiles(n_rows: int, quantiles: np.ndarray, generator: Generator) -> np.ndarray:

@@ -25,6 +25,7 @@ from .modules import VQVAE, Core, Quantizer
 from .modules._building import lent_to
 from .objectives import Loss, Objective, Schedule
 from .objectives._losses import for_net_rows
+from .priors import CodePrior
 from .quantization import Quantization
 
 _CODE_DIM = 4
@@ -33,7 +34,10 @@ _KMEANS_ROWS_PER_CODE = 40
 _RESTART_ROWS_PER_CODE = 4
 _PRIOR = Kind(
     "an object with fit, sample and log_prob",
-    lambda value: all(hasattr(value, name) for name in ("fit", "sample", "log_prob")),
+    lambda value: (
+        not isinstance(value, type)
+        and all(hasattr(value, name) for name in ("fit", "sample", "log_prob"))
+    ),
 )
 
 
@@ -111,7 +115,7 @@ class VQVAETransformer(DiscreteModel):
         How codebooks follow the encodings: as moving averages, or by gradients of the codebook
         loss.
     decay : float, default=0.99
-        Decay of the codebooks' moving averages, per batch.
+        Decay of the codebooks' moving averages, per batch. Of no effect on gradients.
     commitment_weight : float, default=0.25
         Weight of the commitment loss.
     dead_code_threshold : float, default=0.05
@@ -286,6 +290,9 @@ default="squared_error"
         self.prior = prior
 
     def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
+        prior = resolve(self.prior, PRIORS)
+        if isinstance(prior, CodePrior):
+            prior.check()
         n_parts = self._count_parts()
         build = partial(
             deepcopy(self._quantization()).build,

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
 from ._auto import count_held_out, epochs_of_prior, hidden_width_of_prior, rows_per_batch
 from ._batches import ResidentRows, Rows
 from ._device import evaluation_device, own_modes, resolve_device, threads_for
+from ._distributed import agreed
+from ._encoding import check_integer_codes
 from ._inference import FittedNet
 from ._input import Scaling
+from ._parameters import (
+    DEVICE,
+    NONE,
+    SHARED_CONSTRAINTS,
+    Constraint,
+    OneOf,
+    check_parameters,
+    integer,
+    real,
+)
 from ._persistence import GuardedState
-from ._random import make_generator
+from ._random import draw_seed, make_generator
 from ._session import Session
 from .modules import CausalAutoencoder
 from .objectives import CodeLength, CosineDecay, Objective
@@ -34,14 +48,20 @@ _ROWS_AT_ONCE = 2048
 class CodePrior(GuardedState, ABC):
     """A distribution of rows of integer codes, which a `VQVAETransformer` learns and draws from.
 
-    One of your own needs `fit`, `sample` and `log_prob` only, and no base class. If it has a
-    parameter ``codebook_size`` or ``random_state`` that is None, the transformer sets it.
+    One of your own needs `fit`, `sample` and `log_prob` only, and no base class. The transformer
+    sets its parameters ``codebook_size``, ``random_state`` and ``device``, if it has them and they
+    are None, gives `fit` the codes' ``vectors`` if it takes them, and calls `partial_fit` in its
+    own, if there is one. For draws to follow a seed, let `sample` take ``random_state``.
 
     Attributes
     ----------
     codebook_size_ : int
         Number of values of each code.
     """
+
+    _constraints: ClassVar[dict[str, list[Constraint]]] = {
+        "codebook_size": [integer("[1, inf)"), NONE]
+    }
 
     codebook_size: int | None
 
@@ -67,15 +87,18 @@ class CodePrior(GuardedState, ABC):
         ValueError
             If a code is not in this range.
         """
-        codes = np.asarray(codes, dtype=np.int64)
+        self.check()
+        codes = check_array(codes, input_name="codes", estimator=self)
+        size = self.codebook_size or max(int(codes.max()) + 1, 1)
         with self._draft() as draft:
-            draft.codebook_size_ = self.codebook_size or int(codes.max()) + 1
-            draft.n_codes_ = codes.shape[1]
+            draft.codebook_size_, draft.n_codes_ = size, codes.shape[1]
             draft._learn(draft._checked(codes), vectors, first=True)
         return self
 
     def partial_fit(self, codes: Any, y: Any = None) -> Self:
         """Learn from more codes, going on from where the last call left off.
+
+        An `AutoregressivePrior` is trained for an epoch, on all of them.
 
         Parameters
         ----------
@@ -108,6 +131,7 @@ class CodePrior(GuardedState, ABC):
         ndarray of shape (n_samples,)
             In nats.
         """
+        check_is_fitted(self)
         return self._log_prob(self._checked(codes))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
@@ -124,17 +148,24 @@ class CodePrior(GuardedState, ABC):
         -------
         ndarray of int64 of shape (n_samples, n_codes)
         """
-        return self._draw(n_samples, make_generator(random_state))
+        check_is_fitted(self)
+        if not integer("[1, inf)").allows(n_samples):
+            raise ValueError(f"n_samples must be an int in the range [1, inf). Got {n_samples!r}.")
+        return self._draw(int(n_samples), make_generator(random_state))
+
+    def check(self) -> None:
+        """Check the parameters; ValueError names the one that is not valid."""
+        check_parameters(self, self._constraints)
 
     def _checked(self, codes: Any) -> np.ndarray:
-        codes = np.asarray(codes, dtype=np.int64)
-        shape = (len(codes), self.n_codes_)
-        if codes.shape != shape or codes.min() < 0 or codes.max() >= self.codebook_size_:
+        codes = check_array(codes, input_name="codes", estimator=self)
+        if codes.shape[1] != self.n_codes_:
             raise ValueError(
-                f"codes of shape {codes.shape} from {codes.min()} to {codes.max()} were given, but "
-                f"{self.n_codes_} codes from 0 to {self.codebook_size_ - 1} are expected per row."
+                f"codes has {codes.shape[1]} columns, but {type(self).__name__} was fitted to "
+                f"{self.n_codes_}."
             )
-        return codes
+        advice = f"With codebook_size={self.codebook_size_} they are"
+        return check_integer_codes(codes, self.codebook_size_, "codes", advice)
 
     @abstractmethod
     def _learn(self, codes: np.ndarray, vectors: Any, *, first: bool) -> None:
@@ -177,12 +208,10 @@ class IndependentPrior(CodePrior):
         self.codebook_size = codebook_size
 
     def _learn(self, codes: np.ndarray, vectors: Any, *, first: bool) -> None:
-        counts = self._counts_of(codes)
+        size = self.codebook_size_
+        counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
         self._counts = counts if first else self._counts + counts
         self.frequencies_ = _smoothed(self._counts)
-
-    def _counts_of(self, codes: np.ndarray) -> np.ndarray:
-        return np.stack([np.bincount(c, minlength=self.codebook_size_) for c in codes.T])
 
     def _log_prob(self, codes: np.ndarray) -> np.ndarray:
         odds: np.ndarray = self.frequencies_[np.arange(self.n_codes_), codes]
@@ -217,8 +246,8 @@ class UniformPrior(IndependentPrior):
     array([4.])
     """
 
-    def _counts_of(self, codes: np.ndarray) -> np.ndarray:
-        return np.zeros((self.n_codes_, self.codebook_size_))
+    def _learn(self, codes: np.ndarray, vectors: Any, *, first: bool) -> None:
+        self.frequencies_ = np.full((self.n_codes_, self.codebook_size_), 1 / self.codebook_size_)
 
 
 class AutoregressivePrior(CodePrior):
@@ -272,6 +301,16 @@ class AutoregressivePrior(CodePrior):
     True
     """
 
+    _constraints: ClassVar[dict[str, list[Constraint]]] = {
+        **CodePrior._constraints,
+        "n_hidden": [integer("[1, inf)"), OneOf("auto")],
+        "max_iter": [integer("[0, inf)"), OneOf("auto")],
+        "n_iter_no_change": [integer("[1, inf)")],
+        "learning_rate": [real("(0, inf)")],
+        "device": [DEVICE, NONE],
+        "random_state": SHARED_CONSTRAINTS["random_state"],
+    }
+
     n_iter_: int
     validation_loss_curve_: list[float]
     _net: FittedNet
@@ -296,7 +335,7 @@ class AutoregressivePrior(CodePrior):
         self.random_state = random_state
 
     def _learn(self, codes: np.ndarray, vectors: Any, *, first: bool) -> None:
-        generator = make_generator(self.random_state)
+        generator = Generator("cpu").manual_seed(agreed(draw_seed(self.random_state)))
         if first:
             build: partial[Any] = partial(
                 CausalAutoencoder,

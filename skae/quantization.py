@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
-from ._parameters import integer
+from ._parameters import BOOLEAN, integer
 from .modules import FiniteScalarQuantizer, Quantizer, VectorQuantizer
 from .objectives import CodebookLoss, Commitment, Term
 
@@ -104,6 +105,8 @@ class VectorQuantization(Quantization):
         self, n_parts: int, codebook_size: int, code_dim: int, decay: float | None
     ) -> Quantizer:
         """Return a `skae.modules.VectorQuantizer`; ValueError if `n_stages` is not 1 or more."""
+        if not BOOLEAN.allows(self.shared):
+            raise ValueError(f"shared of {self!r} must be a bool. Got {self.shared!r}.")
         if not integer("[1, inf)").allows(self.n_stages):
             raise ValueError(
                 f"n_stages of {self!r} must be an int in the range [1, inf). Got {self.n_stages!r}."
@@ -129,7 +132,8 @@ class FiniteScalarQuantization(Quantization):
     ----------
     levels : sequence of int or "auto", default="auto"
         Number of levels of each component of a vector, 2 or more; the number of codes is their
-        product. "auto" is about as many for each, with at most `codebook_size` codes.
+        product. "auto" is about as many for each, with at most `codebook_size` codes, or a
+        ValueError if there are not two for each.
 
     References
     ----------
@@ -165,8 +169,17 @@ class FiniteScalarQuantization(Quantization):
 
     def _levels(self, codebook_size: int, code_dim: int) -> list[int]:
         if isinstance(self.levels, str) and self.levels == "auto":
-            return _even_levels(codebook_size, code_dim)
-        levels: list[Any] = list(self.levels)
+            even = _even_levels(codebook_size, code_dim)
+            if min(even) == 1:
+                raise ValueError(
+                    f"codebook_size={codebook_size} is too small for two levels of each of "
+                    f"{code_dim} components. Use more n_codes, which divide n_components into "
+                    "shorter vectors, or a larger codebook_size."
+                )
+            return even
+        levels: list[Any] = []
+        if isinstance(self.levels, Sequence | np.ndarray):
+            levels = list(self.levels)
         numbers = all(integer("[2, inf)").allows(each) for each in levels)
         if isinstance(self.levels, str) or not numbers or len(levels) != code_dim:
             raise ValueError(

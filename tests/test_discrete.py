@@ -15,6 +15,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 
 from skae import VQVAETransformer
+from skae._random import make_generator
+from skae._sampling import draw_from_quantiles, quantiles_of
 from skae.priors import IndependentPrior
 from skae.quantization import VectorQuantization
 
@@ -108,7 +110,7 @@ def test_frames_hold_integers_but_not_one_hot(by_encoding, digits):
 @pytest.mark.parametrize(
     ("encode", "codes", "words"),
     [
-        ("codes", [[0, 32]], "X holds 32.*whole numbers from 0 to 31"),
+        ("codes", [[0, 32]], "X holds 32.*what transform returned.*whole numbers from 0 to 31"),
         ("codes", [[-1, 3]], "X holds -1"),
         ("codes", [[0.5, 3]], "X holds 0.5"),
         ("codes", [[1, 2, 3]], "X has 3 components"),
@@ -255,6 +257,16 @@ def test_noise_is_that_of_the_residuals(digits, fitted):
         np.testing.assert_allclose(drawn, expected, atol=0.15 * expected.std() + 1e-9)
 
 
+@pytest.mark.parametrize("values", [np.arange(5.0), [0.0] * 999 + [100.0], [3.0, 3.0]])
+def test_noise_keeps_means_and_variances(values):
+    """Those of few residuals too, and of such that are far out."""
+    column = np.asarray(values)[:, None]
+    drawn = draw_from_quantiles(200_000, quantiles_of(column), make_generator(0))
+
+    assert drawn.mean() == pytest.approx(column.mean(), abs=0.02 * column.std())
+    assert drawn.std() == pytest.approx(column.std(), rel=0.05)
+
+
 class Recorder(BaseEstimator):
     """A prior of one's own, which draws the first code there was."""
 
@@ -265,11 +277,12 @@ class Recorder(BaseEstimator):
 
     def fit(self, codes):
         self.codes_ = codes
-        return self
 
     def sample(self, n_samples):
         if self.wrong == "sample":
             return np.zeros((n_samples, 7))
+        if self.wrong == "draws":
+            return np.full((n_samples, 2), 0.5)
         return np.repeat(self.codes_[:1], n_samples, axis=0)
 
     def log_prob(self, codes):
@@ -298,7 +311,14 @@ def test_a_prior_that_answers_wrongly_is_refused(digits, fitted):
     model.set_params(prior=Recorder(wrong="sample")).fit(digits)
     with pytest.raises(ValueError, match=r"5 rows of 2 codes.*shape \(5, 7\)"):
         model.sample(5)
-    for value in ("pixelcnn", IndependentPrior.fit, 3):
+    model.set_params(prior=Recorder(wrong="draws")).fit(digits)
+    with pytest.raises(
+        ValueError, match=r"Recorder\(.* drew holds 0.5.*whole numbers from 0 to 31"
+    ):
+        model.sample(5)
+    with pytest.raises(ValueError, match="codebook_size=2 they are whole numbers from 0 to 1"):
+        clone(model).set_params(prior=IndependentPrior(2)).fit(digits[:50])
+    for value in ("pixelcnn", IndependentPrior, 3):
         with pytest.raises(ValueError, match="'prior' parameter"):
             clone(model).set_params(prior=value).fit(digits[:50])
 
@@ -318,3 +338,5 @@ def test_streams_have_a_prior_too(digits, prior):
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.sample(5, random_state=0), model.sample(5, random_state=0))
     assert model.noise_variance_.shape == (64,)
+    model.set_params(prior="uniform").partial_fit(digits[:500])
+    assert model.bits_per_row(digits) == pytest.approx(8.0)

@@ -13,6 +13,7 @@ import numpy as np
 import torch.distributed as dist
 from sklearn.datasets import load_digits
 from skae import VAETransformer, VQVAETransformer
+from skae.priors import AutoregressivePrior
 
 rank, n_ranks, rendezvous, result = sys.argv[1:]
 if int(n_ranks) > 1:
@@ -28,7 +29,8 @@ models = {
     "ema": VQVAETransformer(8, max_iter=3, **discrete),
     "gradient": VQVAETransformer(8, max_iter=3, codebook_update="gradient", **discrete),
 }
-learned = {}
+prior = AutoregressivePrior(random_state=seed).fit(np.hstack([X, X])[:, ::16] > 0.5)
+learned = {f"prior {name}": array for name, array in prior._net.arrays.items()}
 for kind, model in models.items():
     arrays = {"loss": model.fit(X).loss_curve_, **model._net.arrays}
     learned |= {f"{kind} {name}": array for name, array in arrays.items()}
@@ -54,7 +56,7 @@ def test_two_ranks_equal_one(tmp_path: Path):
     (one,) = fit(1, folders[0])
     first, second = fit(2, folders[1])
 
-    assert {name.split()[0] for name in one} == {"vae", "ema", "gradient"}
+    assert {name.split()[0] for name in one} == {"vae", "ema", "gradient", "prior"}
     for name, expected in one.items():
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], expected, rtol=1e-5, atol=1e-5)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
+from skae import VQVAETransformer
 from skae.priors import AutoregressivePrior, IndependentPrior, UniformPrior
 
 PRIORS = [AutoregressivePrior, IndependentPrior, UniformPrior]
@@ -147,12 +149,60 @@ def test_going_on_moves_towards_the_new_rows(chain):
     assert prior.n_iter_ == 5
 
 
-@pytest.mark.parametrize("codes", [[[0, 6]], [[-1, 0]], [[0, 1, 2]]])
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        ([[0, 6]], "codes holds 6.*codebook_size=6.*whole numbers from 0 to 5"),
+        ([[-1, 0]], "codes holds -1"),
+        ([[0.5, 0]], "codes holds 0.5"),
+        ([[np.nan, 0]], "codes contains NaN"),
+        ([[0, 1, 2]], "codes has 3 columns, but .*Prior was fitted to 2"),
+        ([0, 1], "Expected 2D array, got 1D array"),
+        (np.empty((0, 2)), "Found array with 0 sample"),
+        ([["a", "b"]], "arrays of bytes/strings"),
+    ],
+)
 @pytest.mark.parametrize("prior", PRIORS)
-def test_what_is_not_a_code_is_refused(prior, codes):
-    """With the numbers that are expected."""
+def test_what_is_not_a_code_is_refused(prior, codes, words):
+    """With what was found and what is expected."""
     fitted = prior(6).fit([[0, 1], [2, 3]])
-    with pytest.raises(ValueError, match="2 codes from 0 to 5 are expected"):
+    with pytest.raises(ValueError, match=words):
         fitted.log_prob(codes)
-    with pytest.raises(ValueError, match="from 0 to 5 are expected"):
-        prior(6).fit([[0, 6]])
+    if "columns" not in words:
+        with pytest.raises(ValueError, match=words):
+            prior(6).fit(codes)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_use_is_checked(prior):
+    """An unfitted prior and numbers of rows that are none."""
+    with pytest.raises(NotFittedError):
+        prior().log_prob([[0]])
+    with pytest.raises(NotFittedError):
+        prior().sample()
+    for n_samples in (0, -1, 1.5, "a"):
+        with pytest.raises(ValueError, match="n_samples must be an int in the range"):
+            prior().fit([[0], [1]]).sample(n_samples)
+    for size in (0, -1, 4.5, "a"):
+        with pytest.raises(ValueError, match=r"'codebook_size' parameter of .*Prior must be"):
+            prior(size).fit([[0], [1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("n_hidden", [0, -3, 2.5, "x"]),
+        ("max_iter", [-1, 2.5, "foo", None]),
+        ("n_iter_no_change", [0, "a"]),
+        ("learning_rate", [-1, 0]),
+        ("device", [0]),
+    ],
+)
+def test_parameters_are_checked_before_anything_is_trained(name, values):
+    """In scikit-learn's words, in a transformer too."""
+    for value in values:
+        prior = AutoregressivePrior(**{name: value})
+        with pytest.raises(ValueError, match=f"'{name}' parameter of AutoregressivePrior"):
+            prior.fit([[0], [1]])
+        with pytest.raises(ValueError, match=f"'{name}' parameter of AutoregressivePrior"):
+            VQVAETransformer(2, prior=prior).fit(np.eye(4))

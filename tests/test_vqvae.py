@@ -52,6 +52,18 @@ def test_with_identity_networks_it_is_kmeans(digits, update, tolerance):
     assert inertia == pytest.approx(distances.min(1).sum(), rel=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0, 1e4])
+def test_kmeans_is_as_good_far_from_the_origin(digits, offset):
+    """Where scale=None leaves rows with an offset, digits do not cancel."""
+    settings = dict(scale=None, n_codes=1, codebook_size=16, max_iter=0, random_state=0)
+    identity = dict(encoder=torch.nn.Identity(), decoder=torch.nn.Identity())
+    X = 16 * digits[:500] + offset
+    model = VQVAETransformer(64, **settings, **identity).fit(X)
+    reference = KMeans(16, n_init=5, random_state=0).fit(X).inertia_
+
+    assert -model.score_samples(X).sum() < 1.03 * reference
+
+
 def test_codes_are_concatenated_codebook_vectors(fitted, digits):
     """Each block of a row's code is a vector of that position's codebook."""
     blocks = fitted.transform(digits).reshape(-1, 2, 4)
@@ -189,7 +201,7 @@ def test_a_grid_needs_no_codebook(digits):
 
 def test_levels_share_out_the_codebook():
     """They differ by one at most, and one more of the fewest would be too many."""
-    for size, dim, levels in ((256, 4, [4, 4, 4, 4]), (300, 3, [7, 7, 6]), (3, 2, [2, 1])):
+    for size, dim, levels in ((256, 4, [4, 4, 4, 4]), (300, 3, [7, 7, 6]), (5, 2, [2, 2])):
         quantizer = FiniteScalarQuantization().build(1, size, dim, None)
         assert quantizer.levels.tolist() == levels
 
@@ -255,6 +267,15 @@ def test_a_quantization_of_one_s_own(digits):
 
     with pytest.raises(TypeError, match=r"must return a skae\.modules\.Quantizer"):
         VQVAETransformer(4, quantizer=Nothing()).fit(digits[:50])
+    for quantizer, words in (
+        (VectorQuantization(shared="yes"), "shared of .* must be a bool"),
+        (FiniteScalarQuantization(3), "levels=3 must be 'auto' or 4 ints"),
+        (FiniteScalarQuantization([2.5, 2, 2, 2]), "must be 'auto' or 4 ints"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            VQVAETransformer(4, quantizer=quantizer).fit(digits[:50])
+    with pytest.raises(ValueError, match="codebook_size=256 is too small for two levels of each"):
+        VQVAETransformer(13, quantizer="finite_scalar").fit(digits[:50])
     for value in ("nearest", 3, VectorQuantization):
         with pytest.raises(ValueError, match="'quantizer' parameter"):
             VQVAETransformer(4, quantizer=value).fit(digits[:50])

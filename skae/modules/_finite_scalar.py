@@ -74,8 +74,16 @@ class FiniteScalarQuantizer(Quantizer):
     def codebook(self) -> Tensor:
         """The grid in the units of the encodings."""
         codes = torch.arange(int(self.levels.prod()), device=self.levels.device)
-        grid = self._symmetric(codes[:, None] // self.place % self.levels)
-        return self.center[:, None] + self.gain[:, None] * grid
+        return self._vectors(codes[:, None].expand(-1, self.n_codes)).transpose(0, 1)
+
+    def _vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors of codes (batch, n_parts), shape (batch, n_parts, code_dim)."""
+        grid = self._symmetric(codes[:, :, None] // self.place % self.levels)
+        return self.center + self.gain * grid
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Return the vectors of codes (batch, n_codes) side by side, (batch, n_components)."""
+        return self._vectors(codes).flatten(1)
 
     def _symmetric(self, level: Tensor) -> Tensor:
         """Return levels, from 0 on, as numbers in (-1, 1)."""

@@ -22,12 +22,16 @@ def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
     centres : torch.Tensor of shape (n_sets, n_centres, dim)
         Centres; ties go to the first.
     """
-    # argmin |v - c|^2 = argmax <v, c> - |c|^2 / 2
+    # argmin |v - c|^2 = argmax <v, c> - |c|^2 / 2, near the origin so that digits do not cancel
+    origin = centres.mean(1, keepdim=True)
+    centres = centres - origin
     half_norms = 0.5 * centres.square().sum(2)[:, None]  # (n_sets, 1, n_centres)
     at_once = max(1, _MOST_MATCHES // half_norms.numel())
     keys = centres.transpose(1, 2)
     parts = torch.split(vectors, at_once, dim=1)
-    found = [torch.baddbmm(half_norms, part, keys, beta=-1).max(2).indices for part in parts]
+    found = [
+        torch.baddbmm(half_norms, part - origin, keys, beta=-1).max(2).indices for part in parts
+    ]
     return torch.cat(found, dim=1)
 
 
@@ -87,6 +91,8 @@ def _spread(vectors: Tensor, n_centres: int, generator: Generator) -> Tensor:
     one is taken that leaves the smallest sum of these.
     """
     n_sets, n_vectors, dim = vectors.shape
+    origin = vectors.mean(1, keepdim=True)
+    vectors = vectors - origin
     n_trials = 2 + int(math.log(n_centres))
     own = torch.arange(n_sets, device=vectors.device)
     norms, keys = vectors.square().sum(2)[:, None], vectors.transpose(1, 2)
@@ -103,7 +109,7 @@ def _spread(vectors: Tensor, n_centres: int, generator: Generator) -> Tensor:
             distances = torch.minimum(distances, left[:, None])
         best = distances.sum(2).argmin(1)
         centres[:, i], left = candidates[own, best], distances[own, best]
-    return centres
+    return centres + origin
 
 
 def draw_vectors(vectors: Tensor, n_drawn: int, generator: Generator) -> Tensor:
