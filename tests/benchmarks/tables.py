@@ -25,14 +25,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from skae import VQVAETransformer
-from skae.priors import IndependentPrior
+from skae.priors import AutoregressivePrior, IndependentPrior
 
 N_FITTED, N_DRAWN = 20_000, 10_000
 SETTINGS = dict(
     encoder=torch.nn.Identity(),
     decoder=torch.nn.Identity(),
     scale="standard",
-    prior="autoregressive",
+    prior=AutoregressivePrior(learning_rate=1e-3),
     max_iter=0,
 )
 
