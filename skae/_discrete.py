@@ -54,7 +54,7 @@ class DiscreteModel(GenerativeAutoencoder):
     dead_code_threshold: float
     codebook_usage_: np.ndarray
     noise_variance_: np.ndarray
-    _noise_quantiles: np.ndarray
+    _noise_quantiles: np.ndarray  # in root mean squared errors
     prior_: Any
     _prior_asked: Any
     _encoded_as: str
@@ -227,7 +227,8 @@ class DiscreteModel(GenerativeAutoencoder):
         n_rows = max(1, min(_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED // X.shape[1]))
         some = X[:: -(-X.shape[0] // n_rows)]
         residuals = dense(some) - self._decode(self._encode(some))
-        variance, quantiles = np.square(residuals).mean(0), quantiles_of(residuals)
+        variance = np.square(residuals).mean(0)
+        quantiles = quantiles_of(residuals) / np.sqrt(variance + (variance == 0))
         if n_before:
             share = n_before / (n_before + X.shape[0])
             variance = share * self.noise_variance_ + (1 - share) * variance
@@ -281,4 +282,5 @@ class DiscreteModel(GenerativeAutoencoder):
         loss = self._net.link
         if isinstance(loss, Likelihood):
             return scattered(rows, loss, np.asarray(1.0), self._net.scaling, generator)
-        return rows + draw_from_quantiles(len(rows), self._noise_quantiles, generator)
+        noise = draw_from_quantiles(len(rows), self._noise_quantiles, generator)
+        return rows + noise * np.sqrt(self.noise_variance_)

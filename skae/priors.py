@@ -403,7 +403,9 @@ class AutoregressivePrior(CodePrior):
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         core: Any = self._net.core(torch.float64, evaluation_device(self.device or "auto"))
         with own_modes(gradients=False), threads_for(_ROWS_AT_ONCE * core.largest_matrix):
-            sizes = [len(part) for part in torch.arange(n_samples).split(_ROWS_AT_ONCE)]
+            sizes = [
+                len(part) for part in torch.arange(n_samples, device="cpu").split(_ROWS_AT_ONCE)
+            ]
             drawn = [core.sample(size, generator).cpu() for size in sizes]
         return torch.cat(drawn).numpy()
 

@@ -39,7 +39,7 @@ def test_with_identity_networks_it_is_kmeans(digits, update, tolerance):
         encoder=torch.nn.Identity(),
         decoder=torch.nn.Identity(),
         early_stopping=False,
-        max_iter=30,
+        max_iter=15,
         prior="uniform",
         random_state=0,
     ).fit(digits)
@@ -175,7 +175,7 @@ def test_stages_and_codes_buy_accuracy(digits):
     scores = {}
     for n_stages, shared in ((1, False), (2, False), (2, True)):
         quantizer = VectorQuantization(n_stages, shared)
-        settings = dict(codebook_size=32, prior="uniform", max_iter=20, random_state=0)
+        settings = dict(codebook_size=32, prior="uniform", max_iter=10, random_state=0)
         model = VQVAETransformer(8, quantizer=quantizer, **settings).fit(digits[:1300])
         assert model.n_codes_ == 2 * n_stages
         assert model.codebook_.shape == (n_stages if shared else 2 * n_stages, 32, 4)
@@ -190,7 +190,7 @@ def test_a_grid_needs_no_codebook(digits):
     """Its start is better than one code for each vector could be, and training improves on it."""
     settings = dict(quantizer="finite_scalar", codebook_size=256, prior="uniform", random_state=0)
     start = VQVAETransformer(8, max_iter=0, **settings).fit(digits[:1300])
-    model = VQVAETransformer(8, max_iter=30, **settings).fit(digits[:1300])
+    model = VQVAETransformer(8, max_iter=15, **settings).fit(digits[:1300])
 
     assert model.codebook_.shape == (2, 256, 4)
     assert start.score(digits[1300:]) > 0.5
@@ -231,7 +231,7 @@ def test_slots_are_searched(digits):
     )
     pipeline = make_pipeline(StandardScaler(), model)
     grid = {"vqvaetransformer__quantizer__n_stages": [1, 3]}
-    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(digits[:200])
+    search = GridSearchCV(pipeline, grid, cv=2).fit(digits[:200])
 
     assert search.best_params_ == {"vqvaetransformer__quantizer__n_stages": 3}
 

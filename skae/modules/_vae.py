@@ -210,8 +210,8 @@ class VAE(Core):
         if self.log_dispersion is not None:
             return
         mean = self._residual / self._n_rows.clamp(min=1.0)
-        step = (1 - self.decay) * (self._n_rows > 0)  # nothing is observed of a fixed dispersion
-        self._dispersion.lerp_(mean, step.to(mean.dtype))
+        observed = (self._n_rows > 0).to(mean.dtype)  # nothing of a fixed dispersion
+        self._dispersion.lerp_(mean, (1 - self.decay) * observed)
         self._dispersion.clamp_(min=self.least_dispersion)
         self._residual.zero_()
         self._n_rows.zero_()

@@ -72,10 +72,8 @@ def main():
             "quantized PCA": quantized_pca(train, test, n_codes),
             "VQVAETransformer": vqvae(train, test, n_codes, arguments.max_iter),
         }
-        for method, (error, bits, seconds) in results.items():
-            line = (
-                f"{n_codes} | {8 * n_codes} | {method} | {error:.2f} | {bits:.1f} | {seconds:.0f}"
-            )
+        for method, (error, seconds) in results.items():
+            line = f"{n_codes} | {8 * n_codes} | {method} | {error:.2f} | {seconds:.0f}"
             print(f"| {line} |", flush=True)
 
 
