@@ -35,9 +35,9 @@ FURTHER_CONFIGURATIONS = [
     {**SMALL, "early_stopping": False},
     {**SMALL, "early_stopping": True},
 ]
-QUANTIZERS = [
-    {"quantizer": "residual", "codebook_update": "gradient", "prior": "autoregressive"},
-    {"quantizer": "finite_scalar", "loss": "absolute_error"},
+DISCRETE = [
+    {"encode": "codes", "quantizer": "residual", "codebook_update": "gradient"},
+    {"encode": "onehot", "quantizer": "finite_scalar", "prior": "autoregressive"},
 ]
 # Checks that scikit-learn runs on its own estimators, but leaves out of check_estimator.
 FURTHER_CHECKS = [
@@ -100,8 +100,7 @@ class Float32VQVAE(Float32Mixin, VQVAETransformer):
     [
         *(estimator(**parameters) for estimator in ESTIMATORS for parameters in CONFIGURATIONS),
         *(AutoencoderTransformer(**parameters) for parameters in FURTHER_CONFIGURATIONS),
-        *(VQVAETransformer(encode=encode, **SMALL) for encode in ("codes", "onehot")),
-        *(VQVAETransformer(**parameters, **SMALL) for parameters in QUANTIZERS),
+        *(VQVAETransformer(**parameters, **SMALL) for parameters in DISCRETE),
         VAETransformer(likelihood=Laplace("per_feature"), n_importance_samples=3, **SMALL),
     ]
 )
