@@ -22,7 +22,6 @@ ESTIMATORS = [AutoencoderTransformer, VAETransformer, VQVAETransformer]
 SMALL = {"hidden_layer_sizes": (8,), "max_iter": 3}
 CONFIGURATIONS = [
     {},
-    {**SMALL},
     {**SMALL, "init": "random"},
     {**SMALL, "scale": "standard"},
     {**SMALL, "scale": None},
