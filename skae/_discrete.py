@@ -16,7 +16,13 @@ from torch import Generator
 from ._base import GenerativeAutoencoder
 from ._basis import basis_with_unit
 from ._device import evaluation_device
-from ._encoding import check_container, check_integer_codes, codes_of_one_hot, one_hot
+from ._encoding import (
+    check_container,
+    check_integer_codes,
+    codes_of_one_hot,
+    count_codes,
+    one_hot,
+)
 from ._fitting import kept, same
 from ._input import check_codes, dense
 from ._sampling import (
@@ -211,22 +217,21 @@ class DiscreteModel(GenerativeAutoencoder):
         self.codebook_ = quantizer.codebook.detach().numpy().copy() * unit
         self.n_codes_ = quantizer.n_codes
         codes = self._integer_codes(X)
-        size = self.codebook_.shape[1]
-        counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
+        counts = count_codes(codes, self.codebook_.shape[1])
         if n_before:
             counts = counts + n_before * self.codebook_usage_
         self.codebook_usage_ = counts / (n_before + len(codes))
         self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
         if not n_before:
             self._warn_of_unused(len(codes))
-        self._publish_noise(X, n_before)
+        self._publish_noise(X, codes, n_before)
         self._learn_prior(codes, n_before)
 
-    def _publish_noise(self, X: Any, n_before: int) -> None:
+    def _publish_noise(self, X: Any, codes: np.ndarray, n_before: int) -> None:
         """Measure what reconstructions miss, by feature."""
         n_rows = max(1, min(_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED // X.shape[1]))
-        some = X[:: -(-X.shape[0] // n_rows)]
-        residuals = dense(some) - self._decode(self._encode(some))
+        step = -(-X.shape[0] // n_rows)
+        residuals = dense(X[::step]) - self._decode_integers(codes[::step])
         variance = np.square(residuals).mean(0)
         quantiles = quantiles_of(residuals) / np.sqrt(variance + (variance == 0))
         if n_before:

@@ -69,6 +69,11 @@ def codes_of_one_hot(X: Any, n_codes: int, size: int) -> np.ndarray:
     return found
 
 
+def count_codes(codes: np.ndarray, size: int) -> np.ndarray:
+    """Return how often each code has each value, (n_codes, size)."""
+    return np.stack([np.bincount(column, minlength=size) for column in codes.T])
+
+
 def check_integer_codes(
     codes: np.ndarray, size: int, what: str = "X", advice: str = "Give it what transform returned:"
 ) -> np.ndarray:

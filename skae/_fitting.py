@@ -19,13 +19,11 @@ from ._axes import PrincipalAxes, principal_axes
 from ._basis import LatentBasis
 from ._batches import Rows, StreamedRows
 from ._device import resolve_device
-from ._distributed import agreed
 from ._inference import FittedNet
 from ._input import CentredRows, ColumnSummary, Scaling, check_rows, fit_scaling, summarize
 from ._parameters import SHARED_CONSTRAINTS, Constraint, check_parameters
 from ._persistence import GuardedState
-from ._random import draw_seed
-from ._session import Session
+from ._session import Session, make_shared_generator
 from ._steps import Corrupt
 from ._training import History
 from .modules import Core, build_core
@@ -141,7 +139,7 @@ class Fitting(GuardedState, ABC):
         n_held_out = 0
         if X_val is None and self.max_iter:
             n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
-        generator = self._make_generator()
+        generator = make_shared_generator(self.random_state)
         order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
         training = np.sort(order[n_held_out:])
         begin = self._begin if first else self._resume
@@ -182,7 +180,7 @@ class Fitting(GuardedState, ABC):
                 "more rows first, or use init='random'."
             )
         begin = partial(self._begin, more_to_come=True) if first else self._resume
-        every, generator = np.arange(X.shape[0]), self._make_generator()
+        every, generator = np.arange(X.shape[0]), make_shared_generator(self.random_state)
         session, mean = begin(X, every, generator)
         if first:
             self.mean_, self.n_samples_, self.n_iter_ = mean, 0, 0
@@ -203,10 +201,6 @@ class Fitting(GuardedState, ABC):
         self._commit(session, history, basis=self._net.basis)
         self._optimizer = session.step.export_optimizer()
         self._publish(X, n_before)
-
-    def _make_generator(self) -> Generator:
-        """Return the fit's one source of randomness, the same on all ranks."""
-        return Generator("cpu").manual_seed(agreed(draw_seed(self.random_state)))
 
     def _enter(self, X: Any) -> Any:
         check_parameters(self, self._constraints)

@@ -110,13 +110,9 @@ def _without_torch(X: Any) -> Any:
 
 def dense_blocks(X: Any, n_rows: int | None = None) -> Iterator[np.ndarray]:
     """Yield consecutive rows of X, dense or CSR, as dense float64 blocks."""
-    return map(dense, row_blocks(X, n_rows))
-
-
-def row_blocks(X: Any, n_rows: int | None = None) -> Iterator[Any]:
-    """Yield consecutive rows of X in blocks, dense or CSR as X is."""
     n_rows = n_rows or max(1, _BLOCK_BYTES // (8 * X.shape[1]))
-    return (X[start : start + n_rows] for start in range(0, X.shape[0], n_rows))
+    for start in range(0, X.shape[0], n_rows):
+        yield dense(X[start : start + n_rows])
 
 
 def dense(X: Any) -> np.ndarray:

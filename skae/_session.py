@@ -12,12 +12,19 @@ from torch import Generator, nn
 
 from ._batches import Rows, make_rows
 from ._device import threads_for
+from ._distributed import agreed
 from ._inference import FittedNet
 from ._input import Scaling
+from ._random import draw_seed
 from ._steps import AutogradStep
 from ._training import HeldOut, History, train
 from .modules import MLP, Core
 from .objectives import Loss, Objective
+
+
+def make_shared_generator(random_state: Any) -> Generator:
+    """Return a generator for a fit, seeded from a random_state, the same on all ranks."""
+    return Generator("cpu").manual_seed(agreed(draw_seed(random_state)))
 
 
 class Session:

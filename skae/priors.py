@@ -15,8 +15,7 @@ from torch import Generator
 from ._auto import count_held_out, epochs_of_prior, hidden_width_of_prior, rows_per_batch
 from ._batches import ResidentRows, Rows
 from ._device import evaluation_device, own_modes, resolve_device, threads_for
-from ._distributed import agreed
-from ._encoding import check_integer_codes
+from ._encoding import check_integer_codes, count_codes
 from ._inference import FittedNet
 from ._input import Scaling
 from ._parameters import (
@@ -30,8 +29,8 @@ from ._parameters import (
     real,
 )
 from ._persistence import GuardedState
-from ._random import draw_seed, make_generator
-from ._session import Session
+from ._random import make_generator
+from ._session import Session, make_shared_generator
 from .modules import CausalAutoencoder
 from .objectives import CodeLength, CosineDecay, Objective
 
@@ -208,8 +207,7 @@ class IndependentPrior(CodePrior):
         self.codebook_size = codebook_size
 
     def _learn(self, codes: np.ndarray, vectors: Any, *, first: bool) -> None:
-        size = self.codebook_size_
-        counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
+        counts = count_codes(codes, self.codebook_size_)
         self._counts = counts if first else self._counts + counts
         self.frequencies_ = _smoothed(self._counts)
 
@@ -335,7 +333,7 @@ class AutoregressivePrior(CodePrior):
         self.random_state = random_state
 
     def _learn(self, codes: np.ndarray, vectors: Any, *, first: bool) -> None:
-        generator = Generator("cpu").manual_seed(agreed(draw_seed(self.random_state)))
+        generator = make_shared_generator(self.random_state)
         if first:
             build: partial[Any] = partial(
                 CausalAutoencoder,
