@@ -14,7 +14,7 @@ from torch import Generator
 from ._device import evaluation_device
 from ._fitting import Fitting
 from ._input import check_codes, check_rows, sum_of_squares
-from ._parameters import integer
+from ._parameters import check_n_samples, integer
 from ._random import make_generator
 
 
@@ -186,13 +186,7 @@ default=None
             If `n_samples` is not a positive integer.
         """
         check_is_fitted(self)
-        return self._draw(self._checked_n_samples(n_samples), make_generator(random_state))
-
-    @staticmethod
-    def _checked_n_samples(n_samples: Any) -> int:
-        if not integer("[1, inf)").allows(n_samples):
-            raise ValueError(f"n_samples must be an int in the range [1, inf). Got {n_samples!r}.")
-        return int(n_samples)
+        return self._draw(check_n_samples(n_samples), make_generator(random_state))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the fraction of variance explained, 1 - SSE / SST, with the training mean.
@@ -289,7 +283,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
             If `n_samples` is not a positive integer.
         """
         check_is_fitted(self)
-        n_rows = self._checked_n_samples(n_samples)
+        n_rows = check_n_samples(n_samples)
         return self._draw(n_rows, make_generator(random_state), mean)
 
     @abstractmethod

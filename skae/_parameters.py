@@ -153,3 +153,10 @@ def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Constrai
                 f"Got {value!r} instead."
                 + ("" if isinstance(value, Integral) else _ADVICE.get(name, ""))
             )
+
+
+def check_n_samples(n_samples: Any) -> int:
+    """Return a number of draws; ValueError if it is not an int of at least 1."""
+    if not integer("[1, inf)").allows(n_samples):
+        raise ValueError(f"n_samples must be an int in the range [1, inf). Got {n_samples!r}.")
+    return int(n_samples)

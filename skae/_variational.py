@@ -18,6 +18,7 @@ from ._bounds import importance_weighted, lower_bounds
 from ._device import evaluation_device
 from ._inference import FittedNet
 from ._input import ColumnSummary, Scaling, check_whole_numbers, summarize
+from ._parameters import check_n_samples
 from ._random import make_generator, normal
 from ._sampling import fit_gaussian, scattered, whitened_normals
 from .objectives import Likelihood, Loss, Schedule
@@ -127,7 +128,7 @@ class VariationalModel(GenerativeAutoencoder):
         ----------
         .. [1] Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016.
         """
-        X, n_draws = self._known_rows(X), self._checked_n_samples(n_samples)
+        X, n_draws = self._known_rows(X), check_n_samples(n_samples)
         generator = make_generator(random_state)
         return self._in_nats(partial(importance_weighted, n_draws=n_draws, generator=generator), X)
 

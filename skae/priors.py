@@ -24,6 +24,7 @@ from ._parameters import (
     SHARED_CONSTRAINTS,
     Constraint,
     OneOf,
+    check_n_samples,
     check_parameters,
     integer,
     real,
@@ -148,9 +149,7 @@ class CodePrior(GuardedState, ABC):
         ndarray of int64 of shape (n_samples, n_codes)
         """
         check_is_fitted(self)
-        if not integer("[1, inf)").allows(n_samples):
-            raise ValueError(f"n_samples must be an int in the range [1, inf). Got {n_samples!r}.")
-        return self._draw(int(n_samples), make_generator(random_state))
+        return self._draw(check_n_samples(n_samples), make_generator(random_state))
 
     def check(self) -> None:
         """Check the parameters; ValueError names the one that is not valid."""
