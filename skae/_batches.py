@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,6 @@ _FRACTION_OF_GPU = 0.5
 # Rows are scaled in float64 in pieces of about this size.
 _COPY_BYTES = 2**25
 _SAMPLED_AT_ONCE = 256
-# Up to this many bytes a whole epoch is shuffled in one gather.
-_LARGEST_SHUFFLED = 64 * 2**20
 
 
 def _batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
@@ -44,14 +42,28 @@ class Rows(ABC):
         self.n_rows = n_rows
 
     @abstractmethod
-    def take(self, index: Tensor) -> Tensor:
-        """Return the rows at `index` (an int64 CPU tensor), shape (len(index), n_features)."""
+    def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
+        """Return the rows at `index` (an int64 CPU tensor), shape (len(index), n_features).
 
-    def epoch(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
-        """Yield all rows once, in batches, in an order drawn from `generator`."""
+        They are written to `place` if there is one.
+        """
+
+    def epoch(
+        self,
+        batch_size: int,
+        generator: Generator,
+        place_for: Callable[[int], Tensor | None] = lambda n_rows: None,
+    ) -> Iterator[Tensor]:
+        """Yield all rows once, in batches, in an order drawn from `generator`.
+
+        A batch is written to ``place_for(n_rows)`` where that is a tensor, and then holds until the
+        next one.
+        """
         order = torch.randperm(self.n_rows, generator=generator, device="cpu")
-        for index in _batches(order, batch_size):
-            yield self.take(index)
+        indices = _batches(order, batch_size)
+        places = {len(index): place_for(len(index)) for index in (indices[0], indices[-1])}
+        for index in indices:
+            yield self.take(index, places[len(index)])
 
     def in_order(self, batch_size: int) -> Iterator[Tensor]:
         """Yield all rows once, in batches, in order."""
@@ -84,10 +96,11 @@ class StreamedRows(Rows):
         super().__init__(len(index))
         self.X, self.index, self.scaling, self.device = X, index, scaling, device
 
-    def take(self, index: Tensor) -> Tensor:
+    def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
         """Gather rows on the host and move them."""
         rows = dense(self.X[self.index[index.numpy()]])
-        return torch.from_numpy(self.scaling.to_net(rows).astype(np.float32)).to(self.device)
+        rows = torch.from_numpy(self.scaling.to_net(rows).astype(np.float32))
+        return rows.to(self.device) if place is None else place.copy_(rows)
 
 
 class ResidentRows(Rows):
@@ -103,16 +116,12 @@ class ResidentRows(Rows):
         super().__init__(len(values))
         self.values = values
 
-    def take(self, index: Tensor) -> Tensor:
+    def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
         """Gather rows on the device."""
-        return self.values.index_select(0, index.to(self.values.device))
-
-    def epoch(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
-        """Yield batches; small data is shuffled in one gather for the whole epoch."""
-        if self.values.nbytes > _LARGEST_SHUFFLED:
-            return super().epoch(batch_size, generator)
-        order = torch.randperm(self.n_rows, generator=generator, device="cpu")
-        return iter(_batches(self.take(order), batch_size))
+        index = index.to(self.values.device)
+        if place is None:
+            return self.values.index_select(0, index)
+        return torch.index_select(self.values, 0, index, out=place)
 
 
 def make_rows(X: Any, index: np.ndarray, scaling: Scaling, device: torch.device) -> Rows:

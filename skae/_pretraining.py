@@ -32,7 +32,7 @@ class EncodedRows(Rows):
         self.rows, self.layers = rows, layers
 
     @torch.no_grad()
-    def take(self, index: Tensor) -> Tensor:
+    def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
         """Return the representation of the rows at `index`, shape (len(index), width)."""
         x = self.rows.take(index)
         for layer in self.layers:

@@ -16,7 +16,7 @@ from ._distributed import agreed
 from ._inference import FittedNet
 from ._input import Scaling
 from ._random import draw_seed
-from ._steps import AutogradStep
+from ._steps import make_step
 from ._training import HeldOut, History, train
 from .modules import MLP, Core
 from .objectives import Loss, Objective
@@ -70,7 +70,7 @@ class Session:
         self.blank = deepcopy(core)  # before training: what has run cannot always be copied
         self.core = core.to(device)
         objective = objective.begin(core.decode, self._make_network, len(scaling.mean), generator)
-        self.step = AutogradStep(core, objective, generator, **settings)
+        self.step = make_step(core, objective, generator, **settings)
 
     def fitted_net(self) -> FittedNet:
         """Return the network as it is now, to be used."""

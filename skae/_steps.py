@@ -1,16 +1,19 @@
-"""One optimisation step: gradients by autograd into one flat vector, Adam, the row-slice rule."""
+"""One optimisation step: gradients by autograd or written out, fused Adam, the row-slice rule."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from ._distributed import rank_and_size, sum_over_ranks
+from ._closed_forms import Passes, have_closed_form
 from .modules import Core
 from .modules._building import foreign_code, lent_to
 from .objectives import Corruption, Objective, Schedule
@@ -56,8 +59,8 @@ def corrupted(x: Tensor, corrupt: Corrupt | None, generator: Generator) -> Tenso
     return x_in.to(x)
 
 
-class AutogradStep:
-    """Adam steps [1]_ for any core and any objective.
+class Step(ABC):
+    """Adam steps [1]_, however gradients are come by.
 
     All weights are views of one flat vector and all gradients of another, so that an update is
     one fused operation. Weight decay is decoupled [2]_ and spares biases.
@@ -111,8 +114,13 @@ class AutogradStep:
         self.first_moment = torch.zeros_like(self.weights)
         self.second_moment = torch.zeros_like(self.weights)
         self.n_steps = self.weights.new_zeros(())
+        moments = [self.first_moment], [self.second_moment]
+        self._adam_tensors = [self.weights], [self.gradient], *moments, [], [self.n_steps]
+        self._divisors: dict[float, Tensor] = {}
         self._loss_sum = self.weights.new_zeros((), dtype=torch.float64)
+        self._loss_constant = 0.0
         self._n_rows = 0
+        self.begin_epoch(objective.progress)
 
     def _flatten(self) -> None:
         """Lay the weights, matrices first, into one vector and their gradients into another."""
@@ -125,7 +133,7 @@ class AutogradStep:
         sizes = [p.numel() for p in parameters]
         self.weights = torch.zeros(sum(sizes), device=device, dtype=dtype)
         self.gradient = torch.zeros_like(self.weights)
-        self._n_decayed = sum(p.numel() for p in parameters if id(p) not in spared)
+        self._decayed = self.weights[: sum(p.numel() for p in parameters if id(p) not in spared)]
         views = zip(self.weights.split(sizes), self.gradient.split(sizes), strict=True)
         for parameter, (weight, gradient) in zip(parameters, views, strict=True):
             weight.copy_(parameter.detach().reshape(-1))
@@ -133,43 +141,55 @@ class AutogradStep:
             parameter.grad = gradient.view(parameter.shape)
 
     @property
-    def rate(self) -> float:
-        """Step size at the present stage of training."""
-        return self._now(self.learning_rate) * self.slowdown
-
-    @property
     def settled(self) -> bool:
         """Whether the objective's weights and the step size are what they will be at the end."""
         constant = value_at(self.learning_rate, 1.0) == self._now(self.learning_rate)
         return self.objective.settled and constant
 
+
+    def begin_epoch(self, progress: float) -> None:
+        """Set what follows schedules to what it is at `progress`, between 0 and 1."""
+        self.objective.progress = progress
+        self.rate = self._now(self.learning_rate) * self.slowdown
+        self._odds = self._now(self.dropout, "[0, 1)")
+        self._kept_weight = 1 - self.rate * self._now(self.weight_decay)
+        self._longest = None if self.max_grad_norm is None else self._now(self.max_grad_norm)
+
+    def slow_down(self, factor: float) -> None:
+        """Multiply the step size from now on."""
+        self.slowdown *= factor
+        self.rate *= factor
+
     def _now(self, scalar: float | Schedule, interval: str = "[0, inf)") -> float:
         return value_at(scalar, self.objective.progress, interval)
 
+    def mode(self) -> AbstractContextManager[Any]:
+        """Return the context in which steps are taken fastest."""
+        return nullcontext()
+
+    def place_for(self, n_rows: int) -> Tensor | None:
+        """Return a tensor that a batch of `n_rows` rows may be written to before its step."""
+        return None
+
     def __call__(self, x: Tensor) -> None:
         """Take one step on a global batch, shape (batch, n_features)."""
+        n_rows = len(x)
         x_in = corrupted(x, self.corrupt, self.generator)
-        odds = self._now(self.dropout, "[0, 1)")
-        noise = self.core.draw_noise(len(x), self.generator, odds)
-        noise = {name: drawn.to(device=x.device, dtype=x.dtype) for name, drawn in noise.items()}
-        self.gradient.zero_()
-        draws = self._draws_of_foreign_parts()
-        for rows in self._slices(len(x)):
-            rows_in = x_in[rows]
-            if self.objective.needs_input_gradient:
-                rows_in = rows_in.detach().clone().requires_grad_()
-            with lent_to(self.core, rows_in, draws):
-                out = self.core(rows_in, {name: drawn[rows] for name, drawn in noise.items()})
-            loss = self.objective(x[rows], out).sum()
-            if loss.requires_grad:
-                (loss / len(x)).backward()
-            self._loss_sum += loss.detach()
-            self.core.observe(x[rows], out)
+        noise = self.core.draw_noise(n_rows, self.generator, self._odds)
+        unit = self._differentiate(x, x_in, noise)
         sum_over_ranks([self.gradient, *self.core.statistics()])
         self.core.update()
         if len(self.weights):
-            self._adam()
-        self._n_rows += len(x)
+            self._adam(n_rows, unit)
+        self._n_rows += n_rows
+
+    @abstractmethod
+    def _differentiate(self, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
+        """Put this rank's part of the gradient, of the sum over rows, into `gradient`.
+
+        Counts the loss, lets the core observe the rows, and returns what the gradient is to be
+        multiplied by.
+        """
 
     def _slices(self, n_rows: int) -> list[slice]:
         """Cut a batch of `n_rows` rows, or this rank's part of it, into slices."""
@@ -177,47 +197,41 @@ class AutogradStep:
         most = max(1, self.slice_rows // self.core.n_draws)
         return even_slices(n_rows, min(most, math.ceil(n_rows / n_ranks)))[rank::n_ranks]
 
-    def _draws_of_foreign_parts(self) -> Generator:
-        """Return the generator that seeds what the user's networks draw for a batch.
-
-        It is one per batch, so that the fit's own moves alike on ranks with more and fewer slices.
-        """
-        if not self.core.has_foreign_parts:
-            return self.generator
-        seed = int(torch.randint(2**62, (), generator=self.generator, device="cpu"))
-        return Generator("cpu").manual_seed(seed)
-
-    def _adam(self) -> None:
-        if self.max_grad_norm is not None:
+    def _adam(self, n_rows: int, unit: float) -> None:
+        if self._longest is not None:
             norm = self.gradient.norm().clamp(min=torch.finfo(self.gradient.dtype).tiny)
-            self.gradient.mul_((self._now(self.max_grad_norm) / norm).clamp(max=1.0))
-        rate = self.rate
-        if decay := self._now(self.weight_decay):
-            self.weights[: self._n_decayed].mul_(1 - rate * decay)
-        self.n_steps += 1
+            self.gradient.mul_((self._longest * n_rows / (unit * norm)).clamp(max=1.0))
+        if self._kept_weight != 1:
+            self._decayed.mul_(self._kept_weight)
+        self.n_steps.add_(1)
         torch._fused_adam_(
-            [self.weights],
-            [self.gradient],
-            [self.first_moment],
-            [self.second_moment],
-            [],
-            [self.n_steps],
-            lr=rate,
+            *self._adam_tensors,
+            lr=self.rate,
             beta1=0.9,
             beta2=0.999,
             weight_decay=0.0,
             eps=1e-8,
             amsgrad=False,
             maximize=False,
+            grad_scale=self._divisor(n_rows / unit),
         )
+
+    def _divisor(self, n_rows: float) -> Tensor:
+        """Return what gradients are divided by, made once."""
+        if n_rows not in self._divisors:
+            device = self.weights.device
+            self._divisors[n_rows] = torch.tensor(n_rows, dtype=torch.float32, device=device)
+        return self._divisors[n_rows]
 
     def end_epoch(self) -> float:
         """Return the mean loss per row since the last call; NaN if a weight is not finite."""
-        sum_over_ranks([self._loss_sum])
+        constant = self._loss_sum.new_tensor(self._loss_constant)
+        sum_over_ranks([self._loss_sum.add_(constant)])
         finite = self.weights.isfinite().all()
-        mean = torch.where(finite, self._loss_sum / self._n_rows, torch.nan)
+        loss = self._loss_sum / self._n_rows
+        mean = torch.where(finite, loss, torch.nan)
         self._loss_sum.zero_()
-        self._n_rows = 0
+        self._n_rows, self._loss_constant = 0, 0.0
         return float(mean)  # the epoch's one wait for the device
 
     def snapshot(self) -> list[Tensor]:
@@ -249,3 +263,115 @@ class AutogradStep:
         for tensor, saved in zip(self._optimizer(), optimizer, strict=True):
             tensor.copy_(torch.tensor(saved, device="cpu"))
         self.generator.set_state(torch.tensor(generator_state, device="cpu"))
+
+
+class AutogradStep(Step):
+    """Steps for any core and any objective, by automatic differentiation."""
+
+    def _differentiate(self, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
+        noise = {name: drawn.to(device=x.device, dtype=x.dtype) for name, drawn in noise.items()}
+        self.gradient.zero_()
+        draws = self._draws_of_foreign_parts()
+        for rows in self._slices(len(x)):
+            rows_in = x_in[rows]
+            if self.objective.needs_input_gradient:
+                rows_in = rows_in.detach().clone().requires_grad_()
+            with lent_to(self.core, rows_in, draws):
+                out = self.core(rows_in, {name: drawn[rows] for name, drawn in noise.items()})
+            loss = self.objective(x[rows], out).sum()
+            if loss.requires_grad:
+                loss.backward()
+            self._loss_sum += loss.detach()
+            self.core.observe(x[rows], out)
+        return 1.0
+
+    def _draws_of_foreign_parts(self) -> Generator:
+        """Return the generator that seeds what the user's networks draw for a batch.
+
+        It is one per batch, so that the fit's own moves alike on ranks with more and fewer slices.
+        """
+        if not self.core.has_foreign_parts:
+            return self.generator
+        seed = int(torch.randint(2**62, (), generator=self.generator, device="cpu"))
+        return Generator("cpu").manual_seed(seed)
+
+
+class ExplicitStep(Step):
+    """Steps for the built-in networks, with gradients written out (see `Passes`)."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        self._passes: dict[tuple[int, bool], Passes] = {}
+        self._weights_now: list[float] = []
+        super().__init__(*arguments, **settings)
+
+    def begin_epoch(self, progress: float) -> None:
+        """Set what follows schedules to what it is at `progress`, between 0 and 1."""
+        super().begin_epoch(progress)
+        if (weights := self.objective.weights()) != self._weights_now:
+            self._collect_losses()
+            self._weights_now, self._passes = weights, {}
+
+    def mode(self) -> AbstractContextManager[Any]:
+        """Return torch's inference mode, unless code of the user's runs in it."""
+        own = self.corrupt is None or isinstance(self.corrupt, Corruption)
+        return torch.inference_mode() if own else nullcontext()
+
+    def place_for(self, n_rows: int) -> Tensor | None:
+        """Return a tensor that a batch of `n_rows` rows may be written to before its step."""
+        if n_rows > self.slice_rows or rank_and_size()[1] > 1:
+            return None
+        return self._passes_for(n_rows).x
+
+    def _differentiate(self, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
+        slices = self._slices(len(x))
+        if len(slices) == 1 and slices[0].stop - slices[0].start == len(x):
+            return self._pass(x, x_in, noise)
+        total, unit = torch.zeros_like(self.gradient), 1.0
+        for rows in slices:
+            part = {name: drawn[rows] for name, drawn in noise.items()}
+            unit = self._pass(x[rows], x_in[rows], part)
+            total += self.gradient
+        self.gradient.copy_(total)
+        return unit
+
+    def _pass(self, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
+        passes = self._passes_for(len(x))
+        if x is not passes.x:
+            passes.x.copy_(x)
+        if passes.x_in is not passes.x:
+            passes.x_in.copy_(x_in)
+        for name, drawn in noise.items():
+            passes.noise[name].copy_(drawn)
+        passes.play()
+        self._loss_constant += passes.loss_per_row * len(x)
+        return passes.unit
+
+    def _passes_for(self, n_rows: int) -> Passes:
+        """Return the passes for batches of `n_rows` rows, made once for the present weights."""
+        drops = self._odds > 0
+        if (n_rows, drops) not in self._passes:
+            with torch.inference_mode(False), torch.no_grad():
+                self._passes[n_rows, drops] = Passes(
+                    self.core,
+                    self.objective.terms,
+                    self._weights_now,
+                    n_rows,
+                    self.core.draw_noise(n_rows, Generator("cpu"), self._odds),
+                    corrupted=self.corrupt is not None,
+                )
+        return self._passes[n_rows, drops]
+
+    def _collect_losses(self) -> None:
+        for passes in self._passes.values():
+            self._loss_sum += passes.take_loss()
+
+    def end_epoch(self) -> float:
+        """Return the mean loss per row since the last call; NaN if a weight is not finite."""
+        self._collect_losses()
+        return super().end_epoch()
+
+
+def make_step(core: Core, objective: Objective, generator: Generator, **settings: Any) -> Step:
+    """Return the fastest step that serves a core and an objective."""
+    kind = ExplicitStep if have_closed_form(core, objective) else AutogradStep
+    return kind(core, objective, generator, **settings)

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from ._batches import Rows
-from ._steps import AutogradStep, Corrupt, corrupted
+from ._steps import Corrupt, Step, corrupted
 from .exceptions import ConvergenceError, ConvergenceWarning
 from .modules import Core
 from .modules._building import lent_to
@@ -97,7 +97,7 @@ class HeldOut:
 class _Best:
     """The best epoch so far, by held-out loss, and the start, which competes with it in the end."""
 
-    def __init__(self, step: AutogradStep, held_out: HeldOut, *, start_counts: bool) -> None:
+    def __init__(self, step: Step, held_out: HeldOut, *, start_counts: bool) -> None:
         self.step, self.held_out = step, held_out
         self.start = self.losses = held_out.losses()
         self.start_counts = start_counts
@@ -130,7 +130,7 @@ class _Best:
 
 
 def train(
-    step: AutogradStep,
+    step: Step,
     rows: Rows,
     held_out: HeldOut | None,
     *,
@@ -150,7 +150,7 @@ def train(
 
     Parameters
     ----------
-    step : AutogradStep
+    step : Step
         The step; left in the best state.
     rows : Rows
         Training rows.
@@ -194,9 +194,10 @@ def train(
         step.core.begin_training()
     last_good, retries = step.snapshot(), 0
     while history.n_epochs < max_epochs and not (best and best.waited >= n_iter_no_change):
-        step.objective.progress = progress(history.n_epochs)
-        for x in rows.epoch(batch_size, step.generator):
-            step(x)
+        step.begin_epoch(progress(history.n_epochs))
+        with step.mode():
+            for x in rows.epoch(batch_size, step.generator, step.place_for):
+                step(x)
         after_epoch()
         loss = step.end_epoch()
         losses = held_out.losses() if held_out and stops_early else None
@@ -231,7 +232,7 @@ def train(
     return history
 
 
-def _retry(step: AutogradStep, last_good: list[Tensor], retries: int, epoch: int) -> None:
+def _retry(step: Step, last_good: list[Tensor], retries: int, epoch: int) -> None:
     """Go back to the last good epoch with a smaller learning rate, or give up."""
     if retries > _RETRIES:
         raise ConvergenceError(
@@ -240,7 +241,7 @@ def _retry(step: AutogradStep, last_good: list[Tensor], retries: int, epoch: int
             "scale X."
         )
     step.restore(last_good)
-    step.slowdown *= _RETRY_FACTOR
+    step.slow_down(_RETRY_FACTOR)
     warnings.warn(
         f"Training diverged in epoch {epoch}; it goes on from the epoch before with "
         f"learning_rate={step.rate:.1e}.",

@@ -142,7 +142,7 @@ def test_dropout_and_the_bound_of_gradients_follow_schedules():
         step = AutogradStep(core, objective, generator(), learning_rate=0.01, **settings)
         drawn = []
         core.draw_noise = lambda *arguments, drawn=drawn: drawn.append(arguments[2]) or {}
-        step.objective.progress = progress
+        step.begin_epoch(progress)
         step(x)
         assert drawn == [progress / 2]
         changes = [(core.state_dict()[name] - before[name]).abs().max() for name in before]

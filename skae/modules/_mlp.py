@@ -109,6 +109,10 @@ class MLP(nn.Module):
             x = stage(x) * mask
         return last(x)
 
+    def linears(self) -> list[nn.Linear]:
+        """Return the hidden and last layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
     def stages(self) -> list[nn.Module]:
         """Return the layers with their activations, first to last, sharing their weights."""
         layers = list(self.layers)
@@ -216,30 +220,31 @@ class MirroredMLP(nn.Module):
     def __init__(self, mlp: MLP) -> None:
         super().__init__()
         self._mlp = (mlp,)  # in a tuple: the weights are the perceptron's, not this module's
-        layers = self._linears()
+        layers = mlp.linears()
         if not layers and mlp.linear is not None:
             layers = [mlp.linear]
         self.biases = nn.ParameterList(
             torch.zeros(layer.in_features, device="cpu", dtype=torch.float32) for layer in layers
         )
 
-    def _linears(self) -> list[nn.Linear]:
-        """Return the perceptron's hidden and last layers, first to last."""
-        return [layer for layer in self._mlp[0].layers if isinstance(layer, nn.Linear)]
+    @property
+    def source(self) -> MLP:
+        """The perceptron whose weights are used."""
+        return self._mlp[0]
 
     @property
     def hidden_layer_sizes(self) -> list[int]:
         """Widths of the hidden layers, first to last."""
-        return self._mlp[0].hidden_layer_sizes[::-1]
+        return self.source.hidden_layer_sizes[::-1]
 
     def forward(self, z: Tensor, masks: Tensor | None = None) -> Tensor:
         """Map codes (batch, n_out) to rows (batch, n_in), hidden units multiplied by masks."""
-        (mlp,) = self._mlp
+        mlp = self.source
         x = self._nonlinear(z, masks) + self.biases[0]
         return x if mlp.linear is None else x + z @ mlp.linear.weight
 
     def _nonlinear(self, z: Tensor, masks: Tensor | None = None) -> Tensor | float:
-        linears, activations = self._linears(), list(self._mlp[0].layers)[1::2]
+        linears, activations = self.source.linears(), list(self.source.layers)[1::2]
         if not linears:
             return 0.0
         factors = None if masks is None else torch.split(masks, self.hidden_layer_sizes, dim=1)
@@ -250,7 +255,7 @@ class MirroredMLP(nn.Module):
 
     def stages(self) -> list[nn.Module]:
         """Return the layers with their activations, first to last, sharing their weights."""
-        linears, activations = self._linears(), list(self._mlp[0].layers)[1::2]
+        linears, activations = self.source.linears(), list(self.source.layers)[1::2]
         stages: list[nn.Module] = []
         for i in range(len(linears) - 1, -1, -1):
             mirrored = MirroredLinear(linears[i], self.biases[i])

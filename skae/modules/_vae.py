@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from ._core import Core, Noise
 
-_LOG_INFORMATION_RANGE = (-100.0, 100.0)
+LOG_INFORMATION_RANGE = (-100.0, 100.0)
 
 
 class VAEOutput(NamedTuple):
@@ -156,7 +156,7 @@ class VAE(Core):
         """Return mean and log-variance of the posterior, each (batch, n_components)."""
         encoding = self.encoder(x, *self._masks(noise, "encoder"))
         mean, log_information = encoding.tensor_split(2, dim=1)
-        log_information = log_information.clamp(*_LOG_INFORMATION_RANGE)
+        log_information = log_information.clamp(*LOG_INFORMATION_RANGE)
         return mean, -softplus(log_information - self.log_noise())
 
     def encode(self, x: Tensor) -> Tensor:

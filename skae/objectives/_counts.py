@@ -13,7 +13,7 @@ from ._losses import check_range
 from ._schedules import Schedule
 
 # Rates reach 1e13 before they stop growing exponentially; float32 overflows at e^88.
-_LARGEST_LOG_RATE = 30.0
+LARGEST_LOG_RATE = 30.0
 
 # Of the negative binomial: below, it is a Poisson distribution to rounding.
 _DISPERSIONS = (1e-6, 1e6)
@@ -32,12 +32,12 @@ class _Counts(Likelihood):
 
     def mean(self, x_hat: Tensor) -> Tensor:
         """Return the rates of log-rates, linear beyond a log-rate of 30."""
-        bounded = x_hat.clamp(max=_LARGEST_LOG_RATE)
+        bounded = x_hat.clamp(max=LARGEST_LOG_RATE)
         return bounded.exp() * (1 + x_hat - bounded)
 
     def natural(self, mean: np.ndarray) -> np.ndarray:
         """Return the log-rates of rates, which are taken to lie between 1e-6 and e^30."""
-        return np.log(np.clip(mean, LEAST_MEAN, math.exp(_LARGEST_LOG_RATE)))
+        return np.log(np.clip(mean, LEAST_MEAN, math.exp(LARGEST_LOG_RATE)))
 
     def rough_variance(self, variance: np.ndarray) -> np.ndarray | None:
         """Return the variance of all rows, so that no rate explodes, and one for rare counts."""
@@ -136,7 +136,7 @@ class NegativeBinomial(_Counts):
     def log_prob(self, x: Tensor, output: Tensor, dispersion: Any) -> Tensor:
         """Return the log-probability per row, shape (batch,)."""
         dispersion = dispersion.clamp(*_DISPERSIONS)
-        bounded = output.clamp(max=_LARGEST_LOG_RATE)
+        bounded = output.clamp(max=LARGEST_LOG_RATE)
         log_rate = bounded + (output - bounded).log1p()
         log_excess = (dispersion * self.mean(output)).log1p()
         # For small dispersions this is a small difference of large numbers: in float64.

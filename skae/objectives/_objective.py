@@ -192,8 +192,11 @@ class Objective:
     @property
     def settled(self) -> bool:
         """Whether all weights are what they will be at the end of training."""
-        weights = [term.weight for term in self.terms]
-        return all(value_at(each, self.progress) == value_at(each, 1.0) for each in weights)
+        return self.weights() == [value_at(term.weight, 1.0) for term in self.terms]
+
+    def weights(self) -> list[float]:
+        """Return the terms' weights at the present progress."""
+        return [value_at(term.weight, self.progress) for term in self.terms]
 
     @property
     def needs_input_gradient(self) -> bool:

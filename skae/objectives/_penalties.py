@@ -13,7 +13,7 @@ from ._objective import Term
 from ._schedules import Schedule
 
 # Codes that are all exactly 0 or all exactly 1 would make the sparsity's logarithms infinite.
-_LEAST_ACTIVATION = 1e-6
+LEAST_ACTIVATION = 1e-6
 
 
 class L1(Term):
@@ -115,7 +115,7 @@ class KLSparsity(Term):
         """Return the divergence for each row, shape (batch,)."""
         check_real(self, "target", "(0, 1)")
         on, off = self.target, 1 - self.target
-        mean = out.z.mean(0).clamp(_LEAST_ACTIVATION, 1 - _LEAST_ACTIVATION)
+        mean = out.z.mean(0).clamp(LEAST_ACTIVATION, 1 - LEAST_ACTIVATION)
         divergence = on * (math.log(on) - mean.log()) + off * (math.log(off) - (-mean).log1p())
         return divergence.sum().expand(len(x))
 

@@ -1,0 +1,261 @@
+"""Gradients of the built-in networks written out: forward and backward pass on fixed buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .modules import MLP, MirroredMLP
+
+Call = Callable[[], Any]
+Activation = Callable[["Tape", "Signal"], "Signal"]
+
+_aten = torch.ops.aten
+
+
+class Signal(NamedTuple):
+    """Values on their way through a network, and the loss's slope in them, (n_rows, width)."""
+
+    value: Tensor
+    slope: Tensor
+
+
+class Tape:
+    """The calls of one pass forward and backward for batches of a fixed number of rows.
+
+    A pass is one list of calls on tensors made beforehand: playing it allocates nothing and decides
+    nothing. What is written forward registers what it does on the way back (`on_return`), which
+    `turn` writes in reverse order.
+
+    Slopes are those of the loss summed over rows, divided by `unit`.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of a batch.
+    like : torch.Tensor
+        Has the dtype and device to work in.
+    """
+
+    def __init__(self, n_rows: int, like: Tensor) -> None:
+        self.n_rows, self.like = n_rows, like
+        self.unit = 1.0
+        self.calls: list[Call] = []
+        self.sums: list[tuple[Tensor, float]] = []  # of losses: what is added up, and its factor
+        self.loss_per_row = 0.0  # what does not depend on the rows
+        self.ones = torch.ones(n_rows, dtype=like.dtype, device=like.device)
+        self._returns: list[Call] = []
+        self._begun: set[int] = set()
+
+    def buffer(self, *shape: int) -> Tensor:
+        """Return a tensor to write to; rows first."""
+        return torch.zeros(shape, dtype=self.like.dtype, device=self.like.device)
+
+    def signal(self, width: int) -> Signal:
+        """Return a signal to write to."""
+        return Signal(self.buffer(self.n_rows, width), self.buffer(self.n_rows, width))
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
+        """Add a call."""
+        self.calls.append(partial(function, *arguments, **keywords))
+
+    def on_return(self, write: Call) -> None:
+        """Register what adds the calls for the way back."""
+        self._returns.append(write)
+
+    def turn(self) -> None:
+        """Add the calls for the way back, those of the last part first."""
+        for write in reversed(self._returns):
+            write()
+
+    def add_product(self, a: Tensor, b: Tensor, out: Tensor) -> None:
+        """Write ``a @ b`` to a slope, or add it to what the pass has written there before."""
+        if out.data_ptr() in self._begun:
+            self.call(torch.addmm, out, a, b, out=out)
+        else:
+            self._begun.add(out.data_ptr())
+            self.call(torch.mm, a, b, out=out)
+
+    def count_product(self, a: Tensor, b: Tensor, factor: float) -> None:
+        """Count ``factor * (a * b).sum()`` as loss."""
+        total = self.buffer(1)
+        self.call(total.addmv_, a.view(1, -1), b.view(-1))
+        self.sums.append((total, factor))
+
+    def count(self, values: Tensor, factor: float) -> Tensor:
+        """Count ``factor * values.sum()`` as loss; return the tensor that `values` are added to."""
+        total = torch.zeros_like(values)
+        self.call(total.add_, values)
+        self.sums.append((total, factor))
+        return total
+
+    def play(self) -> None:
+        """Make the calls."""
+        for call in self.calls:
+            call()
+
+    def take_loss(self) -> Tensor:
+        """Return the loss counted since the last time, without `loss_per_row`, float64 ()."""
+        loss = torch.zeros((), dtype=torch.float64, device=self.like.device)
+        for total, factor in self.sums:
+            loss.add_(total.sum(dtype=torch.float64), alpha=factor)
+            total.zero_()
+        return loss
+
+
+class _Layer(NamedTuple):
+    """An affine map ``x @ matrix + bias`` and the loss's slopes in its weights."""
+
+    matrix: Tensor  # (n_in, n_out)
+    matrix_slope: Tensor
+    bias: Tensor | None  # (n_out,)
+    bias_slope: Tensor | None
+
+    @classmethod
+    def of(cls, weight: nn.Parameter, bias: nn.Parameter | None, *, transposed: bool) -> _Layer:
+        """Return the layer with weights whose gradients have their place."""
+        weights, slopes = weight.detach(), _slope(weight)
+        if transposed:
+            weights, slopes = weights.t(), slopes.t()
+        if bias is None:
+            return cls(weights, slopes, None, None)
+        return cls(weights, slopes, bias.detach(), _slope(bias))
+
+
+def _slope(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        raise ValueError("The parameter has no place for its gradient.")
+    return parameter.grad
+
+
+def perceptron(tape: Tape, net: MLP | MirroredMLP, x: Signal, y: Signal, mask: Tensor | None, *,
+    returns: bool = True,
+) -> None:
+    """Write a perceptron's pass from x to y.
+
+    Parameters
+    ----------
+    tape : Tape
+        Where the calls go.
+    net : MLP or MirroredMLP
+        The perceptron.
+    x, y : Signal
+        What goes in and what comes out.
+    mask : torch.Tensor of shape (n_rows, sum of hidden widths) or None
+        What hidden units are multiplied by.
+    returns : bool, default=True
+        Whether the slope in x is asked for.
+    """
+    hidden, last, direct = _layers(net)
+    widths = net.hidden_layer_sizes
+    factors: Any = [None] * len(hidden) if mask is None else mask.split(widths, dim=1)
+    h = x
+    for (layer, activate), factor in zip(hidden, factors, strict=True):
+        h_next = tape.signal(layer.matrix.shape[1])
+        _affine(tape, [(h, layer, returns or h is not x)], h_next)
+        h = activate(tape, h_next)
+        if factor is not None:
+            h = multiplied(tape, h, factor)
+    paths = [(h, last, returns or h is not x)] if last else []
+    paths += [(x, direct, returns)] if direct else []
+    _affine(tape, paths, y)
+
+
+def _layers(
+    net: MLP | MirroredMLP,
+) -> tuple[list[tuple[_Layer, Activation]], _Layer | None, _Layer | None]:
+    """Return the hidden layers with their activations, the last layer, and the direct path."""
+    mlp = net if isinstance(net, MLP) else net.source
+    linears, activations, bias = mlp.linears(), list(mlp.layers)[1::2], None
+    if isinstance(net, MLP):
+        layers = [_Layer.of(each.weight, each.bias, transposed=True) for each in linears]
+        bias = mlp.linear and mlp.linear.bias
+    else:
+        biases = list(net.biases)
+        pairs = zip(linears, biases, strict=False)
+        layers = [_Layer.of(each.weight, bias, transposed=False) for each, bias in pairs][::-1]
+        activations = activations[::-1]
+        bias = None if layers else biases[0]
+    direct = None
+    if mlp.linear is not None:
+        direct = _Layer.of(mlp.linear.weight, bias, transposed=isinstance(net, MLP))
+    kinds = [_ACTIVATIONS[type(each)] for each in activations]
+    last = layers.pop() if layers else None
+    return list(zip(layers, kinds, strict=True)), last, direct
+
+
+def _affine(tape: Tape, paths: list[tuple[Signal, _Layer, bool]], y: Signal) -> None:
+    """Write y as the sum of affine maps of signals, whose slopes are asked for or not."""
+    biases = [layer.bias for _, layer, _ in paths if layer.bias is not None]
+    bias = biases[0]
+    if len(biases) == 2:
+        bias = torch.zeros_like(biases[0])
+        tape.call(torch.add, biases[0], biases[1], out=bias)
+    start = bias
+    for x, layer, _ in paths:
+        tape.call(torch.addmm, start, x.value, layer.matrix, out=y.value)
+        start = y.value
+
+    def back() -> None:
+        for x, layer, returns in paths:
+            tape.add_product(x.value.t(), y.slope, layer.matrix_slope)
+            if layer.bias_slope is not None:
+                tape.call(torch.mv, y.slope.t(), tape.ones, out=layer.bias_slope)
+            if returns:
+                tape.add_product(y.slope, layer.matrix.t(), x.slope)
+
+    tape.on_return(back)
+
+
+def multiplied(tape: Tape, h: Signal, factor: Tensor) -> Signal:
+    """Write a product with constant factors, (n_rows, width), and return it."""
+    y = Signal(torch.zeros_like(h.value), h.slope)
+    tape.call(torch.mul, h.value, factor, out=y.value)
+    tape.on_return(lambda: tape.call(torch.mul, h.slope, factor, out=h.slope))
+    return y
+
+
+def _in_place(function: Callable[..., Any], derivative: Callable[..., Any], *more: Any) -> Any:
+    """Return an activation whose derivative follows from its result."""
+
+    def activate(tape: Tape, h: Signal) -> Signal:
+        tape.call(function, h.value)
+        tape.on_return(
+            lambda: tape.call(derivative, h.slope, h.value, *more, grad_input=h.slope)
+        )
+        return h
+
+    return activate
+
+
+def _beside(function: Callable[..., Any], derivative: Callable[..., Any]) -> Any:
+    """Return an activation whose derivative needs what went in."""
+
+    def activate(tape: Tape, h: Signal) -> Signal:
+        y = Signal(torch.zeros_like(h.value), h.slope)
+        tape.call(function, h.value, out=y.value)
+        tape.on_return(lambda: tape.call(derivative, h.slope, h.value, grad_input=h.slope))
+        return y
+
+    return activate
+
+
+def unchanged(tape: Tape, h: Signal) -> Signal:
+    """Return a signal as it is."""
+    return h
+
+
+logistic = _in_place(torch.sigmoid_, _aten.sigmoid_backward.grad_input)
+
+_ACTIVATIONS: dict[type, Activation] = {
+    nn.GELU: _beside(torch._C._nn.gelu, _aten.gelu_backward.grad_input),
+    nn.Identity: unchanged,
+    nn.ReLU: _in_place(torch.relu_, _aten.threshold_backward.grad_input, 0),
+    nn.SiLU: _beside(_aten.silu.out, _aten.silu_backward.grad_input),
+    nn.Sigmoid: logistic,
+    nn.Tanh: _in_place(torch.tanh_, _aten.tanh_backward.grad_input),
+}

@@ -1,0 +1,291 @@
+"""Tests of gradients written out: they are those of autograd, step after step."""
+
+import itertools
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+
+from skae._closed_forms import have_closed_form
+from skae._steps import AutogradStep, ExplicitStep, make_step
+from skae.modules import (
+    MLP,
+    VAE,
+    VQVAE,
+    Autoencoder,
+    FiniteScalarQuantizer,
+    MirroredMLP,
+    VectorQuantizer,
+)
+from skae.objectives import (
+    ACAI,
+    L1,
+    L2,
+    AbsoluteError,
+    Bernoulli,
+    Commitment,
+    Contractive,
+    Gaussian,
+    GaussianNoise,
+    Huber,
+    Identity,
+    KLDivergence,
+    KLSparsity,
+    Laplace,
+    LinearWarmup,
+    Logistic,
+    MaskingNoise,
+    NegativeBinomial,
+    Objective,
+    Poisson,
+    SquaredError,
+    TopK,
+)
+from skae.objectives._losses import for_net_rows
+
+N_FEATURES, N_COMPONENTS = 5, 4
+ACTIVATIONS = ["relu", "tanh", "logistic", "identity", "silu", "gelu"]
+CPU = torch.device("cpu")
+
+
+def generator(seed=0):
+    """Return a seeded generator."""
+    return torch.Generator().manual_seed(seed)
+
+
+def raw(loss):
+    """Return a loss of rows in the user's units as a term."""
+    center, scale = np.linspace(0.4, 0.6, N_FEATURES), np.linspace(0.05, 0.1, N_FEATURES)
+    return for_net_rows(loss, center, scale, CPU)
+
+
+def make_nets(n_encoded=N_COMPONENTS, hidden=(8, 6), activation="relu", skip=True, tied=False):
+    """Return a float64 encoder and decoder with weights that are all different from zero."""
+    settings = dict(activation=activation, skip=skip, generator=generator(1))
+    encoder = MLP(N_FEATURES, n_encoded, hidden, **settings).double()
+    reverse = MLP(N_COMPONENTS, N_FEATURES, hidden[::-1], **settings).double()
+    decoder = MirroredMLP(encoder).double() if tied else reverse
+    source = generator(2)
+    with torch.no_grad():
+        for parameter in [*encoder.parameters(), *decoder.parameters()]:
+            parameter += 0.3 * torch.randn(parameter.shape, generator=source, dtype=torch.float64)
+    return encoder, decoder
+
+
+def make_autoencoder(code_activation=None, ordered=False, **nets):
+    """Return an autoencoder."""
+    return Autoencoder(*make_nets(**nets), code_activation, ordered, N_COMPONENTS)
+
+
+def make_vae(likelihood, per_feature=False, **nets):
+    """Return a variational autoencoder whose noise is not one."""
+    n_dispersions = N_FEATURES if per_feature else None
+    nets = make_nets(2 * N_COMPONENTS, **nets)
+    core = VAE(*nets, likelihood, N_COMPONENTS, n_dispersions).double()
+    start = np.linspace(0.5, 1.5, N_FEATURES) if per_feature else 0.7
+    if core.log_dispersion is None:
+        core.start_dispersion(start, 1e-3)
+    return core
+
+
+def make_vqvae(n_parts=2, decay=0.9, **settings):
+    """Return a vector-quantised autoencoder with codebooks around the encodings."""
+    quantizer = VectorQuantizer(n_parts, 8, N_COMPONENTS // n_parts, decay=decay, **settings)
+    quantizer.start(torch.randn((40, N_COMPONENTS), generator=generator(3)), 10, generator(4))
+    return VQVAE(*make_nets(), quantizer.double())
+
+
+def rows(n_rows=50):
+    """Return rows around zero, where units switch and residuals change sign."""
+    return torch.randn((n_rows, N_FEATURES), generator=generator(5), dtype=torch.float64)
+
+
+def run(kind, core, objective, n_epochs=3, x=None, batch_size=20, **settings):
+    """Return weights, buffers, losses per epoch and moments after some epochs of steps."""
+    step = kind(deepcopy(core), deepcopy(objective), generator(6), learning_rate=0.01, **settings)
+    losses, x = [], rows() if x is None else x
+    for epoch in range(n_epochs):
+        step.begin_epoch(epoch / n_epochs)
+        with step.mode():
+            for batch in x.split(batch_size):
+                step(batch)
+        losses.append(step.end_epoch())
+    return [*step.snapshot(), torch.tensor(losses, dtype=torch.float64)]
+
+
+def assert_agree(core, objective, **settings):
+    """Assert that both steps do the same, which is not nothing."""
+    assert have_closed_form(core, objective)
+    expected = run(AutogradStep, core, objective, **settings)
+    found = run(ExplicitStep, core, objective, **settings)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    assert (expected[0] != 0).double().mean() > 0.8  # all but what feeds dead units has moved
+
+
+CODES = {
+    "as they are": None,
+    "identity": Identity(),
+    "logistic": Logistic(),
+    "top-k": TopK(2),
+}
+LOSSES = {
+    "squared": SquaredError(),
+    "squared, weighted": SquaredError(0.3),
+    "absolute": AbsoluteError(),
+    "huber": Huber(0.7, weight=1.7),
+    "bernoulli": raw(Bernoulli(weight=0.5)),
+    "poisson": raw(Poisson()),
+    "warming up": SquaredError(LinearWarmup(fraction=0.5, start=0.1)),
+}
+PENALTIES = {
+    "none": [],
+    "l1": [L1(0.1)],
+    "l2": [L2(0.1)],
+    "both, warming up": [L1(0.1), L2(LinearWarmup())],
+}
+
+
+def nets():
+    """Return the shapes of networks."""
+    hidden = [(), (8,), (8, 6)]
+    return [
+        dict(hidden=h, skip=s, tied=t) for h, s, t in itertools.product(hidden, *[(False, True)] * 2)
+    ]
+
+
+@pytest.mark.parametrize("settings", nets(), ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_networks(settings, activation):
+    """Every activation and shape of perceptron, with tied weights and a linear path."""
+    core = make_autoencoder(activation=activation, **settings)
+    assert_agree(core, Objective(SquaredError()), dropout=0.0)
+    assert_agree(core, Objective(SquaredError()), dropout=0.4)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("codes", CODES)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_autoencoders(loss, penalty, codes, ordered):
+    """Every loss with every penalty, code activation and order."""
+    core = make_autoencoder(CODES[codes], ordered)
+    assert_agree(core, Objective(LOSSES[loss], *PENALTIES[penalty]))
+
+
+def test_sparsity():
+    """The divergence of mean activations, beside other penalties."""
+    core = make_autoencoder(Logistic())
+    assert_agree(core, Objective(SquaredError(0.5), KLSparsity(0.1, weight=2.0), L1(0.1)))
+
+
+LIKELIHOODS = {
+    "gaussian": Gaussian(),
+    "gaussian per feature": Gaussian("per_feature"),
+    "gaussian fixed": Gaussian(0.3),
+    "laplace": Laplace(),
+    "laplace per feature": Laplace("per_feature"),
+    "laplace fixed": Laplace(0.3),
+    "bernoulli": Bernoulli(),
+    "poisson": Poisson(),
+}
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("beta", [1.0, 0.0, 4.0, LinearWarmup(end=2.0)], ids=str)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_variational(likelihood, beta, dropout):
+    """Every likelihood with every weight of the divergence."""
+    likelihood = LIKELIHOODS[likelihood]
+    core = make_vae(likelihood, likelihood.per_feature)
+    term = raw(likelihood) if likelihood.raw_target else likelihood
+    assert_agree(core, Objective(term, KLDivergence(beta)), dropout=dropout)
+
+
+def test_information_beyond_its_range():
+    """Encoders that state more than can be held have no gradient there, in both."""
+    core = make_vae(Gaussian(1.0))
+    with torch.no_grad():
+        core.encoder.linear.bias[N_COMPONENTS] = 150.0
+        core.encoder.linear.bias[-1] = -150.0
+    expected, found = (
+        run(kind, core, Objective(Gaussian(1.0), KLDivergence())) for kind in
+        (AutogradStep, ExplicitStep)
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("settings", [{}, {"n_stages": 2}, {"shared": True}, {"n_parts": 1}])
+@pytest.mark.parametrize("commitment", [[], [Commitment()], [Commitment(LinearWarmup())]], ids=str)
+def test_quantized(loss, settings, commitment):
+    """Every loss with codebooks in stages, shared, of one part."""
+    assert_agree(make_vqvae(**settings), Objective(LOSSES[loss], *commitment))
+
+
+@pytest.mark.parametrize("settings", [
+    dict(weight_decay=0.1), dict(max_grad_norm=0.5), dict(corrupt=GaussianNoise(0.2)),
+    dict(corrupt=MaskingNoise(0.3)), dict(slice_rows=7), dict(corrupt=lambda x, generator: x * 0.9),
+    dict(weight_decay=LinearWarmup(end=0.3), max_grad_norm=1.0, slice_rows=6, dropout=0.2),
+    dict(dropout=LinearWarmup(end=0.5)),
+], ids=str)
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
+def test_settings(kind, settings):
+    """What surrounds the gradients: decay, clipping, corruption, slices of a batch."""
+    core, terms = {
+        "autoencoder": (make_autoencoder(ordered=True), [SquaredError(), L1(0.1)]),
+        "vae": (make_vae(Gaussian()), [Gaussian(), KLDivergence()]),
+        "vqvae": (make_vqvae(), [SquaredError(), Commitment()]),
+    }[kind]
+    assert_agree(core, Objective(*terms), **settings)
+
+
+def test_a_place_for_rows_changes_nothing():
+    """Rows that are written to the step's own tensor are those that are passed."""
+    core, objective, x = make_autoencoder(), Objective(SquaredError()), rows()
+    one, other = (ExplicitStep(deepcopy(core), objective, generator(), learning_rate=0.1)
+                  for _ in range(2))
+    for batch in x.split(20):
+        one(batch)
+        other(other.place_for(len(batch)).copy_(batch))
+    assert torch.equal(x, rows())
+    assert torch.equal(one.weights, other.weights)
+
+
+class MySquaredError(SquaredError):
+    """A term of the user's own."""
+
+
+@pytest.mark.parametrize(
+    ("core", "terms"),
+    [
+        (make_autoencoder(), [MySquaredError()]),
+        (make_autoencoder(), [SquaredError(), Contractive()]),
+        (make_autoencoder(), [SquaredError(), ACAI()]),
+        (make_autoencoder(torch.relu), [SquaredError()]),
+        (Autoencoder(torch.nn.Linear(5, 4), make_nets()[1]), [SquaredError()]),
+        (Autoencoder(make_nets()[0], torch.nn.Linear(4, 5)), [SquaredError()]),
+        (make_vae(Gaussian()), [Gaussian(), KLDivergence(free_bits=0.1)]),
+        (make_vae(NegativeBinomial()), [raw(NegativeBinomial()), KLDivergence()]),
+        (make_vqvae(decay=None), [SquaredError(), Commitment()]),
+        (VQVAE(*make_nets(), FiniteScalarQuantizer(2, (3, 3))), [SquaredError()]),
+    ],
+)
+def test_anything_else_is_left_to_autograd(core, terms):
+    """What has no closed form here gets the step that differentiates."""
+    objective = Objective(*terms)
+    objective = objective.begin(core.decode, lambda *n: torch.nn.Linear(*n), 5, generator())
+    assert type(make_step(core, objective, generator(), learning_rate=0.1)) is AutogradStep
+
+
+def test_built_in_networks_get_the_explicit_step():
+    """The default of all three families is written out."""
+    for core, terms in [
+        (make_autoencoder(), [SquaredError()]),
+        (make_vae(Gaussian()), [Gaussian(), KLDivergence()]),
+        (make_vqvae(), [SquaredError(), Commitment()]),
+    ]:
+        step = make_step(core, Objective(*terms), generator(), learning_rate=0.1)
+        assert type(step) is ExplicitStep
