@@ -20,13 +20,16 @@ _COPY_BYTES = 2**25
 _SAMPLED_AT_ONCE = 256
 
 
-def _batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
-    """Cut into batches; a single last row joins the batch before, as batch statistics need two."""
-    n_full, rest = divmod(len(rows), batch_size)
+def _batch_sizes(n_rows: int, batch_size: int) -> list[int]:
+    """Return the sizes of batches.
+
+    A single last row joins the batch before, as batch statistics need two.
+    """
+    n_full, rest = divmod(n_rows, batch_size)
     sizes = [batch_size] * n_full + [rest] * (rest > 0)
     if rest == 1 and n_full:
         sizes[-2:] = [batch_size + 1]
-    return rows.split(sizes)
+    return sizes
 
 
 class Rows(ABC):
@@ -60,10 +63,10 @@ class Rows(ABC):
         next one.
         """
         order = torch.randperm(self.n_rows, generator=generator, device="cpu")
-        indices = _batches(order, batch_size)
-        places = {len(index): place_for(len(index)) for index in (indices[0], indices[-1])}
-        for index in indices:
-            yield self.take(index, places[len(index)])
+        sizes = _batch_sizes(self.n_rows, batch_size)
+        places = {size: place_for(size) for size in set(sizes)}
+        for index, size in zip(order.split(sizes), sizes, strict=True):
+            yield self.take(index, places[size])
 
     def in_order(self, batch_size: int) -> Iterator[Tensor]:
         """Yield all rows once, in batches, in order."""
@@ -115,10 +118,12 @@ class ResidentRows(Rows):
     def __init__(self, values: Tensor) -> None:
         super().__init__(len(values))
         self.values = values
+        self._on_cpu = values.device.type == "cpu"
 
     def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
         """Gather rows on the device."""
-        index = index.to(self.values.device)
+        if not self._on_cpu:
+            index = index.to(self.values.device)
         if place is None:
             return self.values.index_select(0, index)
         return torch.index_select(self.values, 0, index, out=place)

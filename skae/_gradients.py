@@ -190,12 +190,12 @@ def _layers(
 
 def _affine(tape: Tape, paths: list[tuple[Signal, _Layer, bool]], y: Signal) -> None:
     """Write y as the sum of affine maps of signals, whose slopes are asked for or not."""
-    biases = [layer.bias for _, layer, _ in paths if layer.bias is not None]
-    bias = biases[0]
-    if len(biases) == 2:
-        bias = torch.zeros_like(biases[0])
-        tape.call(torch.add, biases[0], biases[1], out=bias)
-    start = bias
+    bias, *others = [layer.bias for _, layer, _ in paths if layer.bias is not None]
+    for other in others:
+        total = torch.zeros_like(bias)
+        tape.call(torch.add, bias, other, out=total)
+        bias = total
+    start = bias.expand_as(y.value)
     for x, layer, _ in paths:
         tape.call(torch.addmm, start, x.value, layer.matrix, out=y.value)
         start = y.value

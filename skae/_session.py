@@ -11,7 +11,7 @@ import torch
 from torch import Generator, nn
 
 from ._batches import Rows, make_rows
-from ._device import threads_for
+from ._device import flushed_denormals, threads_for
 from ._distributed import agreed
 from ._inference import FittedNet
 from ._input import Scaling
@@ -92,7 +92,7 @@ class Session:
         self, rows: Rows, held_out: Rows | None, *, batch_size: int, **settings: Any
     ) -> History:
         """Train on `rows`, judged by `held_out`; see `skae._training.train` for the settings."""
-        with threads_for(batch_size * self.core.largest_matrix):
+        with flushed_denormals(), threads_for(batch_size * self.core.largest_matrix):
             judge = None
             if held_out is not None:
                 step = self.step

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,14 +110,13 @@ class Step(ABC):
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.dropout, self.max_grad_norm, self.corrupt = dropout, max_grad_norm, corrupt
         self.slowdown = 1.0
+        self._rank, self._n_ranks = rank_and_size()
         self.slice_rows = slice_rows
         self._flatten()
         self.first_moment = torch.zeros_like(self.weights)
         self.second_moment = torch.zeros_like(self.weights)
         self.n_steps = self.weights.new_zeros(())
-        moments = [self.first_moment], [self.second_moment]
-        self._adam_tensors = [self.weights], [self.gradient], *moments, [], [self.n_steps]
-        self._divisors: dict[float, Tensor] = {}
+        self._learns = len(self.weights) > 0
         self._loss_sum = self.weights.new_zeros((), dtype=torch.float64)
         self._loss_constant = 0.0
         self._n_rows = 0
@@ -152,13 +152,14 @@ class Step(ABC):
         self.objective.progress = progress
         self.rate = self._now(self.learning_rate) * self.slowdown
         self._odds = self._now(self.dropout, "[0, 1)")
+        self._updates: dict[float, Callable[[], Any]] = {}
         self._kept_weight = 1 - self.rate * self._now(self.weight_decay)
         self._longest = None if self.max_grad_norm is None else self._now(self.max_grad_norm)
 
     def slow_down(self, factor: float) -> None:
         """Multiply the step size from now on."""
         self.slowdown *= factor
-        self.rate *= factor
+        self.begin_epoch(self.objective.progress)
 
     def _now(self, scalar: float | Schedule, interval: str = "[0, inf)") -> float:
         return value_at(scalar, self.objective.progress, interval)
@@ -173,18 +174,21 @@ class Step(ABC):
 
     def __call__(self, x: Tensor) -> None:
         """Take one step on a global batch, shape (batch, n_features)."""
-        n_rows = len(x)
+        n_rows = x.shape[0]
         x_in = corrupted(x, self.corrupt, self.generator)
         noise = self.core.draw_noise(n_rows, self.generator, self._odds)
-        unit = self._differentiate(x, x_in, noise)
-        sum_over_ranks([self.gradient, *self.core.statistics()])
+        unit = self._differentiate(n_rows, x, x_in, noise)
+        if self._n_ranks > 1:
+            sum_over_ranks([self.gradient, *self.core.statistics()])
         self.core.update()
-        if len(self.weights):
+        if self._learns:
             self._adam(n_rows, unit)
         self._n_rows += n_rows
 
     @abstractmethod
-    def _differentiate(self, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
+    def _differentiate(
+        self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]
+    ) -> float:
         """Put this rank's part of the gradient, of the sum over rows, into `gradient`.
 
         Counts the loss, lets the core observe the rows, and returns what the gradient is to be
@@ -193,7 +197,7 @@ class Step(ABC):
 
     def _slices(self, n_rows: int) -> list[slice]:
         """Cut a batch of `n_rows` rows, or this rank's part of it, into slices."""
-        rank, n_ranks = rank_and_size()
+        rank, n_ranks = self._rank, self._n_ranks
         most = max(1, self.slice_rows // self.core.n_draws)
         return even_slices(n_rows, min(most, math.ceil(n_rows / n_ranks)))[rank::n_ranks]
 
@@ -204,8 +208,22 @@ class Step(ABC):
         if self._kept_weight != 1:
             self._decayed.mul_(self._kept_weight)
         self.n_steps.add_(1)
-        torch._fused_adam_(
-            *self._adam_tensors,
+        divisor = n_rows / unit
+        if divisor not in self._updates:
+            self._updates[divisor] = self._update(divisor)
+        self._updates[divisor]()
+
+    def _update(self, divisor: float) -> Callable[[], Any]:
+        """Return the call that makes Adam's update for the gradient over a divisor."""
+        scale = torch.tensor(divisor, dtype=torch.float32, device=self.weights.device)
+        moments = [self.first_moment], [self.second_moment]
+        return partial(
+            torch._fused_adam_,
+            [self.weights],
+            [self.gradient],
+            *moments,
+            [],
+            [self.n_steps],
             lr=self.rate,
             beta1=0.9,
             beta2=0.999,
@@ -213,15 +231,8 @@ class Step(ABC):
             eps=1e-8,
             amsgrad=False,
             maximize=False,
-            grad_scale=self._divisor(n_rows / unit),
+            grad_scale=scale,
         )
-
-    def _divisor(self, n_rows: float) -> Tensor:
-        """Return what gradients are divided by, made once."""
-        if n_rows not in self._divisors:
-            device = self.weights.device
-            self._divisors[n_rows] = torch.tensor(n_rows, dtype=torch.float32, device=device)
-        return self._divisors[n_rows]
 
     def end_epoch(self) -> float:
         """Return the mean loss per row since the last call; NaN if a weight is not finite."""
@@ -268,11 +279,13 @@ class Step(ABC):
 class AutogradStep(Step):
     """Steps for any core and any objective, by automatic differentiation."""
 
-    def _differentiate(self, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
+    def _differentiate(
+        self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]
+    ) -> float:
         noise = {name: drawn.to(device=x.device, dtype=x.dtype) for name, drawn in noise.items()}
         self.gradient.zero_()
         draws = self._draws_of_foreign_parts()
-        for rows in self._slices(len(x)):
+        for rows in self._slices(n_rows):
             rows_in = x_in[rows]
             if self.objective.needs_input_gradient:
                 rows_in = rows_in.detach().clone().requires_grad_()
@@ -318,24 +331,29 @@ class ExplicitStep(Step):
 
     def place_for(self, n_rows: int) -> Tensor | None:
         """Return a tensor that a batch of `n_rows` rows may be written to before its step."""
-        if n_rows > self.slice_rows or rank_and_size()[1] > 1:
-            return None
-        return self._passes_for(n_rows).x
+        return self._passes_for(n_rows).x if self._fits(n_rows) else None
 
-    def _differentiate(self, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
-        slices = self._slices(len(x))
-        if len(slices) == 1 and slices[0].stop - slices[0].start == len(x):
-            return self._pass(x, x_in, noise)
+    def _fits(self, n_rows: int) -> bool:
+        """Tell whether a batch is one slice."""
+        return n_rows <= self.slice_rows and self._n_ranks == 1
+
+    def _differentiate(
+        self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]
+    ) -> float:
+        if self._fits(n_rows):
+            return self._pass(n_rows, x, x_in, noise)
         total, unit = torch.zeros_like(self.gradient), 1.0
-        for rows in slices:
+        for rows in self._slices(n_rows):
             part = {name: drawn[rows] for name, drawn in noise.items()}
-            unit = self._pass(x[rows], x_in[rows], part)
+            unit = self._pass(len(x[rows]), x[rows], x_in[rows], part)
             total += self.gradient
         self.gradient.copy_(total)
         return unit
 
-    def _pass(self, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
-        passes = self._passes_for(len(x))
+    def _pass(
+        self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]
+    ) -> float:
+        passes = self._passes_for(n_rows)
         if x is not passes.x:
             passes.x.copy_(x)
         if passes.x_in is not passes.x:
@@ -343,7 +361,7 @@ class ExplicitStep(Step):
         for name, drawn in noise.items():
             passes.noise[name].copy_(drawn)
         passes.play()
-        self._loss_constant += passes.loss_per_row * len(x)
+        self._loss_constant += passes.loss_per_row * n_rows
         return passes.unit
 
     def _passes_for(self, n_rows: int) -> Passes:
