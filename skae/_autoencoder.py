@@ -170,7 +170,7 @@ default=None
         Score of the training rows when only the first code is let through and the others are left
         at their means, and then the gain as each next one is let through. Sums to their score. For
         a nonlinear net a gain can be larger than the one before it, or negative. Of large data
-        (more than 2**17 codes) the gains are estimates, from part of the rows.
+        (more than 2**16 codes) the gains are estimates, from part of the rows.
     singular_values_ : ndarray of shape (n_components_,)
         Root of the sum of squares of each code about its mean, before whitening.
     noise_variance_ : float
@@ -397,7 +397,8 @@ default=None
             loss = self._loss_term(scaling, torch.device("cpu"))
             pretrain_greedily(core, rows, generator, self.max_iter, *settings, loss)
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> np.ndarray:
+        """Set PCA's attributes, and return the codes of X."""
         device = evaluation_device(self.device)
         self.__dict__.pop("gain_over_pca_", None)
         compared = held_out is not None or self.n_iter_ == 0
@@ -409,6 +410,7 @@ default=None
         self.__dict__.update(description.attributes())
         if self.whiten:
             description.whiten(np.sqrt(self.explained_variance_))
+        return description.codes()
 
     def _basis_of(self, moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
         """Return the basis that fits the meaning of the codes, and their variances."""
@@ -421,8 +423,8 @@ default=None
             return permuted_basis(moments, unit)
         return rotated_basis(moments)
 
-    def _publish(self, X: Any, n_before: int) -> None:
-        codes = self._encode(X)
+    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
+        codes = self._encode(X) if known is None else known
         self.__dict__.pop("latent_density_", None)
         if not isinstance(self.latent_density, str):
             self.latent_density_ = completed(self.latent_density, self.random_state).fit(codes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ._device import threads_for
-from ._input import dense, sum_of_squares
+from ._input import dense
 
 Map = Callable[[np.ndarray], np.ndarray]
 
@@ -19,7 +20,7 @@ Map = Callable[[np.ndarray], np.ndarray]
 _ROWS_AT_ONCE = 1024
 _PIECE_VALUES = 2**22
 # What the codes explain one by one is estimated from so many rows that about this many are decoded.
-_MOST_DECODED = 2**17
+_MOST_DECODED = 2**16
 # A direction of the codes that hardly moves the reconstruction linearly keeps this share of the
 # largest one's scale, so that the map stays invertible for what the decoder does with it.
 _SMALLEST_SCALE = 1e-6
@@ -48,11 +49,29 @@ class LatentBasis:
 
     def enter(self, raw: Tensor) -> Tensor:
         """Map raw codes (n_rows, n_raw) to codes (n_rows, n_components)."""
-        return (raw - _like(raw, self.origin)) @ _like(raw, self.forward).T
+        origin, forward, _ = self._like(raw)
+        return (raw - origin) @ forward.T
 
     def leave(self, codes: Tensor) -> Tensor:
         """Map codes (n_rows, n_components) to raw codes (n_rows, n_raw)."""
-        return _like(codes, self.origin) + codes @ _like(codes, self.backward).T
+        origin, _, backward = self._like(codes)
+        return origin + codes @ backward.T
+
+    def _like(self, codes: Tensor) -> tuple[Tensor, ...]:
+        """Return origin, forward and backward in the dtype and on the device of codes."""
+        key = codes.dtype, codes.device
+        if key not in self._tensors:
+            arrays = self.origin, self.forward, self.backward
+            with torch.inference_mode(False):  # loadings are derivatives
+                self._tensors[key] = tuple(torch.tensor(each, device=codes.device, dtype=codes.dtype) for each in arrays)
+        return self._tensors[key]
+
+    @cached_property
+    def _tensors(self) -> dict[tuple[torch.dtype, torch.device], tuple[Tensor, ...]]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def first(self, n_components: int) -> LatentBasis:
         """Return the basis of the first codes; the others stay at rest."""
@@ -71,10 +90,6 @@ class LatentBasis:
         )
 
 
-def _like(codes: Tensor, array: np.ndarray) -> Tensor:
-    return torch.tensor(array, device=codes.device, dtype=codes.dtype)
-
-
 @dataclass(frozen=True)
 class CodeMoments:
     """How raw codes and reconstructions of rows vary together.
@@ -87,26 +102,48 @@ class CodeMoments:
         Theirs, divided by n_samples.
     cross : ndarray of shape (n_features, n_raw)
         Covariance of reconstructions with codes.
+    row_cross : ndarray of shape (n_features, n_raw)
+        Covariance of rows with codes.
+    row_mean : ndarray of shape (n_features,)
+        Mean of the rows.
+    total, unexplained : float
+        Sums of squares of rows about their mean, and of what reconstructions miss.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     cross: np.ndarray
+    row_cross: np.ndarray
+    row_mean: np.ndarray
+    total: float
+    unexplained: float
 
 
-def code_moments(X: Any, encode: Map, decode: Map) -> CodeMoments:
-    """Encode and decode rows X, dense or CSR, and return the moments of the result."""
-    codes = encode(X)
+def code_moments(X: Any, codes: np.ndarray, row_mean: np.ndarray, decode: Map) -> CodeMoments:
+    """Decode the codes of rows X, dense or CSR, and return the moments of the result."""
     mean = codes.mean(0, dtype=np.float64)
     centred = codes - mean
-    cross = np.zeros((X.shape[1], len(mean)))
+    cross, row_cross = np.zeros((2, X.shape[1], len(mean)))
+    total = unexplained = 0.0
     with threads_for(_ROWS_AT_ONCE * len(mean) ** 2):
         covariance = _product(centred, centred) / len(codes)
-    for rows in _pieces(X):
-        decoded = decode(codes[rows]).astype(np.float64)
+    for some in _pieces(X):
+        rows = dense(X[some]) - row_mean
+        decoded = decode(codes[some]).astype(np.float64)
+        decoded -= row_mean
         with threads_for(_ROWS_AT_ONCE * cross.shape[1]):
-            cross += _product(decoded, centred[rows])
-    return CodeMoments(mean, covariance, cross / len(codes))
+            cross += _product(decoded, centred[some])
+            row_cross += _product(rows, centred[some])
+        total += _sum_of_squares(rows)
+        decoded -= rows
+        unexplained += _sum_of_squares(decoded)
+    moments = cross / len(codes), row_cross / len(codes)
+    return CodeMoments(mean, covariance, *moments, row_mean, total, unexplained)
+
+
+def _sum_of_squares(array: np.ndarray) -> float:
+    flat = torch.from_numpy(array).view(-1)
+    return float(flat.dot(flat))
 
 
 def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -221,14 +258,14 @@ def explained_ratios(
     codes: np.ndarray,
     decode: Map,
     loadings: np.ndarray,
-    rest: np.ndarray,
-    mean: np.ndarray,
+    basis: LatentBasis,
+    moments: CodeMoments,
     unexplained: float,
 ) -> np.ndarray:
     """Return the score of the first code, then the gain as each next one is let through.
 
     Of many rows only some are decoded once per code. What holds for these and not for all is
-    corrected for by the decoder's linear part, which is computed for all.
+    corrected for by the decoder's linear part, of which it is known for all.
 
     Parameters
     ----------
@@ -240,10 +277,10 @@ def explained_ratios(
         From codes to rows.
     loadings : ndarray of shape (n_components, n_features)
         Jacobian of `decode` at the mean code.
-    rest : ndarray of shape (n_components,)
-        Where codes are held that are not let through.
-    mean : ndarray of shape (n_features,)
-        Mean of X.
+    basis : LatentBasis
+        The map from raw codes to `codes`, which says where those are held that are not let through.
+    moments : CodeMoments
+        Of raw codes and the rows.
     unexplained : float
         Sum of squared errors with all codes.
 
@@ -252,30 +289,44 @@ def explained_ratios(
     ndarray of shape (n_components,)
         Zeros where X does not vary.
     """
-    total = sum_of_squares(X, mean)
+    total, rest = moments.total, basis.rest
     if total == 0:
         return np.zeros(codes.shape[1])
     every = step_through(codes.size)
     some, some_codes = X[::every], codes[::every]
     errors = errors_of_the_first(some, some_codes, decode, rest)
     if every > 1:
-        center = decode(rest[None])
-        linear = _errors_of_the_linear_part(X, codes - rest, center, loadings)
-        correction = errors - _errors_of_the_linear_part(some, some_codes - rest, center, loadings)
+        center = decode(rest[None])[0]
+        linear = _linear_errors(moments, basis, len(codes), center, loadings)
+        correction = errors - _linear_errors_of(some, some_codes - rest, center, loadings)
         errors = linear + correction * (len(codes) / len(some_codes))
         errors[-1] = unexplained
     return -np.diff(errors, prepend=total) / total
 
 
-def _errors_of_the_linear_part(
+def _linear_errors(
+    moments: CodeMoments, basis: LatentBasis, n_rows: int, center: np.ndarray, loadings: np.ndarray
+) -> np.ndarray:
+    """Return `errors_of_the_first` of all rows for the decoder ``center + codes @ loadings``.
+
+    Codes are counted from where they rest. Exact where the loadings are orthonormal.
+    """
+    shift, mean = moments.row_mean - center, basis.forward @ (moments.mean - basis.origin)
+    mean = mean - basis.rest
+    along = ((moments.row_cross @ basis.forward.T) * loadings.T).sum(0) + (loadings @ shift) * mean
+    squares = ((basis.forward @ moments.covariance) * basis.forward).sum(1) + mean**2
+    return moments.total + n_rows * (shift @ shift - np.cumsum(2 * along - squares))
+
+
+def _linear_errors_of(
     X: Any, codes: np.ndarray, center: np.ndarray, loadings: np.ndarray
 ) -> np.ndarray:
-    """Return `errors_of_the_first` for the decoder ``center + codes @ loadings``."""
+    """Return `_linear_errors` of some rows, whose codes from where they rest are given."""
     total, gains = 0.0, np.zeros(codes.shape[1])
     for rows in _pieces(X):
         centred, y = dense(X[rows]) - center, codes[rows]
         with threads_for(_ROWS_AT_ONCE * loadings.size):
             along = (torch.from_numpy(centred) @ torch.from_numpy(loadings.T)).numpy()
-        gains += (2 * along * y - y**2).sum(0)  # exact where the loadings are orthonormal
+        gains += (2 * along * y - y**2).sum(0)
         total += float(np.square(centred).sum())
     return total - np.cumsum(gains)

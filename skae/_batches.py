@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Generator, Tensor
 
-from ._input import Scaling, dense
+from ._input import Scaling, as_array
 
-# Above this many bytes of float32 the rows stay where they are and are gathered batch by batch.
-_LARGEST_RESIDENT = 2 * 2**30
+# Above this many bytes of float32 the rows stay where they are and are gathered batch by batch,
+# which takes 2 % of a step of wide rows; sparse ones take longer to densify.
+_LARGEST_RESIDENT = 128 * 2**20
+_LARGEST_DENSIFIED = 2 * 2**30
 _FRACTION_OF_GPU = 0.5
 # Rows are scaled in float64 in pieces of about this size.
 _COPY_BYTES = 2**25
@@ -101,9 +104,14 @@ class StreamedRows(Rows):
 
     def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
         """Gather rows on the host and move them."""
-        rows = dense(self.X[self.index[index.numpy()]])
-        rows = torch.from_numpy(self.scaling.to_net(rows).astype(np.float32))
-        return rows.to(self.device) if place is None else place.copy_(rows)
+        chosen = self.index[index.numpy()]
+        rows = as_array(self.X[chosen])
+        if place is not None and place.device.type == "cpu":
+            self.scaling.to_net(rows, out=place.numpy())
+            return place
+        net = np.empty(rows.shape, dtype=np.float32)
+        moved = torch.from_numpy(self.scaling.to_net(rows, out=net)).to(self.device)
+        return moved if place is None else place.copy_(moved)
 
 
 class ResidentRows(Rows):
@@ -131,7 +139,7 @@ class ResidentRows(Rows):
 
 def make_rows(X: Any, index: np.ndarray, scaling: Scaling, device: torch.device) -> Rows:
     """Return rows of X, dense or CSR, resident on the device if they fit and else streamed."""
-    limit = _LARGEST_RESIDENT
+    limit = _LARGEST_DENSIFIED if sparse.issparse(X) else _LARGEST_RESIDENT
     if device.type == "cuda":
         limit = int(_FRACTION_OF_GPU * torch.cuda.mem_get_info(device)[0])
     rows = StreamedRows(X, index, scaling, device)

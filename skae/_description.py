@@ -61,7 +61,9 @@ class Description:
         device: torch.device,
     ) -> None:
         self.net, self.X, self.mean, self.device = net, X, mean, device
-        net.basis, self._variances = choose_basis(code_moments(X, self._encode, self._decode))
+        self._raw = self._encode(X)
+        self._moments = code_moments(X, self._raw, mean, self._decode)
+        net.basis, self._variances = choose_basis(self._moments)
 
     @property
     def basis(self) -> LatentBasis:
@@ -95,9 +97,11 @@ class Description:
 
     def attributes(self) -> dict[str, Any]:
         """Return PCA's attributes, by name."""
-        X, codes, rest = self.X, self._encode(self.X), self.basis.rest
+        X, codes, moments = self.X, self.codes(), self._moments
         n_samples, k = codes.shape
-        unexplained = float(self.net.squared_errors(X, self.device).sum())
+        unexplained = moments.unexplained
+        if k < self._raw.shape[1]:
+            unexplained = float(self.net.squared_errors(X, self.device).sum())
         components = self.net.loadings(codes.mean(0, dtype=np.float64), self.device)
         n_free, n_left_out = max(n_samples - 1, 1), min(X.shape) - k
         variance = self._variances[:k] * n_samples / n_free
@@ -106,11 +110,15 @@ class Description:
             "components_": components,
             "explained_variance_": variance,
             "explained_variance_ratio_": explained_ratios(
-                X, codes, self._decode, components, rest, self.mean, unexplained
+                X, codes, self._decode, components, self.basis, moments, unexplained
             ),
             "singular_values_": np.sqrt(variance * n_free),
             "noise_variance_": unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0,
         }
+
+    def codes(self) -> np.ndarray:
+        """Return the codes of the training rows in the present basis, (n_samples, k)."""
+        return self.basis.enter(torch.from_numpy(self._raw)).numpy()
 
     def whiten(self, deviations: np.ndarray) -> None:
         """Divide the codes by their deviations."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
+from glob import glob
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,10 +60,16 @@ def own_modes(*, gradients: bool) -> Iterator[None]:
         np.errstate(all="warn", under="ignore"),
         torch.inference_mode(not gradients),
         torch.set_grad_enabled(gradients),
-        torch.autocast("cpu", enabled=False),
-        torch.autocast("cuda", enabled=False),
+        _without_autocast("cpu"),
+        _without_autocast("cuda"),
     ):
         yield
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 @contextmanager
@@ -81,17 +90,47 @@ def flushed_denormals() -> Iterator[None]:
 
 @contextmanager
 def threads_for(multiply_adds: int) -> Iterator[None]:
-    """Run a block on one thread when its batches are too small to share.
-
-    The limit is OpenMP's for the calling thread, so blocks in other threads are not touched.
-    """
+    """Run a block on one thread when its batches are too small to share."""
     if multiply_adds >= _PARALLEL_WORK:
         yield
     else:
-        with _openmp().limit(limits=1):
+        with one_thread():
             yield
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread in a block.
+
+    The limits are those of OpenMP and MKL for the calling thread, so blocks in other threads are
+    not touched.
+    """
+    pools, limit_mkl = _openmp(), _mkl_limit()
+    before = [(pool, pool.get_num_threads()) for pool in pools]
+    mkl_before = limit_mkl(1)
+    for pool in pools:
+        pool.set_num_threads(1)
+    try:
+        yield
+    finally:
+        limit_mkl(mkl_before)
+        for pool, n_threads in before:
+            pool.set_num_threads(n_threads)
+
+
 @lru_cache(maxsize=1)
-def _openmp() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="openmp")
+def _openmp() -> list[Any]:
+    return list(ThreadpoolController().select(user_api="openmp").lib_controllers)
+
+
+@lru_cache(maxsize=1)
+def _mkl_limit() -> Callable[[int], int]:
+    """Return what sets the calling thread's limit in torch's MKL and returns the one before.
+
+    0 stands for none. After a call of ``torch.set_num_threads`` MKL heeds no other limit.
+    """
+    for path in glob(f"{torch.__path__[0]}/lib/*torch_cpu*"):
+        with suppress(OSError, AttributeError):
+            limit: Callable[[int], int] = ctypes.CDLL(path).MKL_Set_Num_Threads_Local
+            return limit
+    return lambda n_threads: n_threads

@@ -209,7 +209,7 @@ class DiscreteModel(GenerativeAutoencoder):
         """Return the number of each code's codebook."""
         return self._quantizer().owner.numpy()
 
-    def _publish(self, X: Any, n_before: int) -> None:
+    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
         unit = self._net.scaling.unit
         self._net.basis = basis_with_unit(self.n_components_, unit)
         self._encoded_as = self.encode

@@ -89,16 +89,20 @@ class Fitting(GuardedState, ABC):
     ) -> None:
         """Set what the core starts from; `axes` is None for a random start."""
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> Any:
         """Give the codes of `_net` their basis, and say what it does to rows.
 
         `held_out` are rows that were held out and `start` is the network before training, where
-        there is such a thing.
+        there is such a thing. Returns what `_publish` then need not compute again.
         """
+        return None
 
     @abstractmethod
-    def _publish(self, X: Any, n_before: int) -> None:
-        """Set the family's fitted attributes from rows X and the `n_before` rows they describe."""
+    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
+        """Set the family's fitted attributes from rows X and the `n_before` rows they describe.
+
+        `known` is what `_describe` has found of X, if it has been asked.
+        """
 
     @abstractmethod
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
@@ -166,8 +170,8 @@ class Fitting(GuardedState, ABC):
         self.loss_curve_ = history.loss_curve
         self.validation_loss_curve_ = history.validation_loss_curve
         self._commit(session, history)
-        self._describe(X, held_out, start)
-        self._publish(X, n_before=0)
+        known = self._describe(X, held_out, start)
+        self._publish(X, n_before=0, known=known)
 
     def _partial_fit(self, X: Any) -> None:
         first = not self.__sklearn_is_fitted__()

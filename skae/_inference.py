@@ -12,18 +12,15 @@ import torch
 from torch import Generator, Tensor
 
 from ._basis import LatentBasis
-from ._device import own_modes, threads_for
-from ._input import Scaling, dense
+from ._blocks import UNKNOWN_SIZES, Work, cut, map_blocks, sizes_that_round_alike
+from ._input import Scaling, as_array
 from .modules import Core
 from .modules._building import lent_to
 from .objectives import Loss
 
-# Every product has this many rows, the last block padded: a row's result then does not depend on
-# the rows beside it, to the last bit (matrix products of other shapes round differently). At 128
-# rows a 784-512-256-32 encoder runs at 90 % of its best speed and one row costs 0.4 ms.
-BLOCK_ROWS = 128
-
 _CPU = torch.device("cpu")
+_TORCH_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_FEATURES_AT_ONCE = 128
 
 
 class FittedNet:
@@ -59,6 +56,8 @@ class FittedNet:
         self.build, self.arrays, self.scaling = build, arrays, scaling
         self.link, self.basis = link, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
+        self._core_sizes: dict[torch.dtype, list[int]] = {}
+        self._basis_sizes: dict[torch.dtype, tuple[LatentBasis, list[int]]] = {}
 
     @classmethod
     def from_core(
@@ -110,9 +109,9 @@ class FittedNet:
         """Return the rows that codes Z stand for, shape (n_rows, n_features), in Z's dtype."""
 
         def from_net(_: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-            return self._leave_net(x_hat).astype(Z.dtype)
+            return self._leave_net(x_hat).astype(Z.dtype, copy=False)
 
-        return self._map(self._rows, Z, device, np.asarray, from_net)
+        return self._map(self._rows, Z, device, _copy, from_net)
 
     def lookup(self, codes: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the vectors that integer codes stand for, float64 (n_rows, n_components)."""
@@ -121,13 +120,15 @@ class FittedNet:
             found = core.quantizer.lookup(z.long())
             return found if self.basis is None else self.basis.enter(found)
 
-        return self._map(vectors, codes, device, np.asarray, lambda _, found: found, np.float64)
+        return self._map(vectors, codes, device, _copy, dtype=np.float64)
 
     def squared_errors(self, X: Any, device: torch.device) -> np.ndarray:
         """Return each row's squared reconstruction error in X's units, float64 (n_rows,)."""
 
         def error(rows: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-            return np.square(rows - self._leave_net(x_hat)).sum(1)
+            gaps = self._leave_net(x_hat)
+            gaps -= rows
+            return np.square(gaps, out=gaps).sum(1)
 
         return self._map(
             lambda core, x: self._rows(core, self._codes(core, x)),
@@ -172,52 +173,92 @@ class FittedNet:
         X: Any,
         device: torch.device,
         dtype: Any = None,
+        *,
+        known: bool = True,
+        in_order: bool = False,
     ) -> np.ndarray:
         """Apply ``function(core, x)``, which works row by row, to rows X in net units.
 
-        It is computed in X's dtype, or in `dtype`.
+        It is computed in X's dtype, or in `dtype`. `known` says that each row goes through the
+        core's own maps, and not in several copies or through others; `in_order`, that blocks are to
+        be worked off one after the other, as where they draw from one generator.
         """
-        return self._map(function, X, device, self.scaling.to_net, lambda _, result: result, dtype)
+        how = {"dtype": dtype, "known": known, "in_order": in_order}
+        return self._map(function, X, device, self.scaling.to_net, **how)
 
     def _map(
         self,
         function: Callable[[Any, Tensor], Tensor],
         X: Any,
         device: torch.device,
-        enter: Callable[[np.ndarray], np.ndarray],
-        leave: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        enter: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        leave: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda _, result: result,
+        *,
         dtype: Any = None,
+        known: bool = True,
+        in_order: bool = False,
     ) -> np.ndarray:
-        """Apply ``leave(rows, function(core, enter(rows)))`` block by block.
+        """Apply ``leave(rows, function(core, rows in net units))`` block by block.
+
+        ``enter(rows, place)`` brings rows to where the network reads them, in X's dtype or `dtype`.
 
         Raises
         ------
         ValueError
             If a result is not finite.
         """
-        block = np.zeros((BLOCK_ROWS, X.shape[1]), dtype=dtype or X.dtype)
-        core = self.core(torch.from_numpy(block).dtype, device)
-        results = []
-        with (
-            own_modes(gradients=False),
-            threads_for(BLOCK_ROWS * core.largest_matrix),
-            np.errstate(over="ignore", invalid="ignore"),
-        ):
-            for start in range(0, X.shape[0], BLOCK_ROWS):
-                rows = dense(X[start : start + BLOCK_ROWS])
-                block[: len(rows)] = enter(rows)
-                block[len(rows) :] = 0.0
-                x = torch.from_numpy(block).to(device)
+        dtype = np.dtype(dtype or X.dtype)
+        core = self.core(_TORCH_DTYPES[dtype.name], device)
+
+        def start_work() -> Work:
+            places: dict[int, np.ndarray] = {}
+
+            def work(start: int, stop: int, size: int) -> np.ndarray:
+                if size not in places:
+                    places[size] = np.empty((size, X.shape[1]), dtype=dtype)
+                place, n_rows = places[size], stop - start
+                rows = as_array(X[start:stop])
+                enter(rows, place[:n_rows])
+                place[n_rows:] = 0.0
+                x = torch.from_numpy(place).to(device)
                 with lent_to(core, x):
                     result = function(core, x)
-                results.append(leave(rows, result[: len(rows)].cpu().numpy().copy()))
-        joined = np.concatenate(results)
+                return leave(rows, result[:n_rows].cpu().numpy())
+
+            return work
+
+        cuts = cut(X.shape[0], self._sizes(core) if known else UNKNOWN_SIZES)
+        shareable = device.type == "cpu" and not core.has_foreign_parts and not in_order
+        joined = map_blocks(start_work, cuts, core.n_weights * X.shape[0] if shareable else 0)
         if not np.isfinite(joined).all():
             raise ValueError(
                 "The result is not finite: the input holds values too far outside the range of "
                 f"the training data. The largest is {abs(X).max():.1e}."
             )
         return joined
+
+    def _sizes(self, core: Core) -> list[int]:
+        """Return the sizes of blocks in which rows may pass through a core and the basis."""
+        like = next(core.parameters(), None)
+        if like is None or like.device != _CPU or core.has_foreign_parts:
+            return list(UNKNOWN_SIZES)
+        if like.dtype not in self._core_sizes:
+            maps = core.row_maps(len(self.scaling.mean))
+            self._core_sizes[like.dtype] = sizes_that_round_alike(maps, core.widest, like)
+        sizes, basis = self._core_sizes[like.dtype], self.basis
+        if basis is None:
+            return sizes
+        if self._basis_sizes.get(like.dtype, (None, []))[0] is not basis:
+            n_components, n_raw = basis.forward.shape
+            maps = [(basis.enter, n_raw), (basis.leave, n_components)]
+            alike = sizes_that_round_alike(maps, core.widest, like)
+            self._basis_sizes[like.dtype] = basis, [size for size in sizes if size in alike]
+        return self._basis_sizes[like.dtype][1]
+
+
+def _copy(rows: np.ndarray, place: np.ndarray) -> np.ndarray:
+    place[...] = rows
+    return place
 
 
 def _jacobian(rows: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
@@ -232,7 +273,7 @@ def _jacobian_by_rows(rows: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     with torch.no_grad():
         n_features = rows(at.expand(1, -1)).shape[1]
     parts = []
-    for features in torch.arange(n_features, device=at.device).split(BLOCK_ROWS):
+    for features in torch.arange(n_features, device=at.device).split(_FEATURES_AT_ONCE):
         codes = at.repeat(len(features), 1).requires_grad_()
         chosen = rows(codes).gather(1, features[:, None])
         parts.append(torch.autograd.grad(chosen.sum(), codes)[0])

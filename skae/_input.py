@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ _SMALLEST_VARIANCE = 1e-290
 _ROUNDING = 1e-6
 # Squares of larger values overflow float32, in which training runs.
 _LARGEST_NET = 1e15
+# Quotients by smaller numbers are taken in float64.
+_SMALLEST_SINGLE_SCALE = 1e-30
 
 
 def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -117,8 +120,12 @@ def dense_blocks(X: Any, n_rows: int | None = None) -> Iterator[np.ndarray]:
 
 def dense(X: Any) -> np.ndarray:
     """Return rows as float64 in C order, in which sums round alike whatever the order was."""
-    rows = X.toarray() if sparse.issparse(X) else X
-    return np.ascontiguousarray(rows, dtype=np.float64)
+    return np.ascontiguousarray(as_array(X), dtype=np.float64)
+
+
+def as_array(X: Any) -> np.ndarray:
+    """Return rows, dense or CSR, as an array of their dtype."""
+    return X.toarray() if sparse.issparse(X) else X
 
 
 class ColumnSummary(NamedTuple):
@@ -252,13 +259,42 @@ class Scaling:
                 "scale, or drop the rows that differ from those the scale was fitted to."
             )
 
-    def to_net(self, rows: np.ndarray) -> np.ndarray:
-        """Map rows to net units, in float64."""
-        return (rows - self.center) / self.scale
+    def to_net(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Map rows to net units, into `out` if it is given: float32 rows in float32, else float64.
+
+        What is subtracted from float32 rows is as exact as in float64, as its remainder beyond
+        float32 is subtracted too.
+        """
+        if rows.dtype == np.float32 and self._single is not None:
+            center, remainder, scale = self._single
+            net = np.subtract(rows, center, out=out)
+            net -= remainder
+            net /= scale
+            return net
+        net = rows - self.center
+        net /= self.scale
+        if out is None:
+            return net
+        out[...] = net
+        return out
 
     def from_net(self, rows: np.ndarray) -> np.ndarray:
         """Map rows in net units back, in float64."""
-        return rows * self.scale + self.center
+        raw = rows * self.scale
+        raw += self.center
+        return raw
+
+    @cached_property
+    def _single(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Center, its remainder beyond float32, and scale, if that can be divided by in float32."""
+        if self.scale.min() < _SMALLEST_SINGLE_SCALE:
+            return None
+        center = self.center.astype(np.float32)
+        remainder = (self.center - center).astype(np.float32)
+        return center, remainder, self.scale.astype(np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 def fit_scaling(X: Any, kind: str | None) -> Scaling:

@@ -130,7 +130,8 @@ class VariationalModel(GenerativeAutoencoder):
         """
         X, n_draws = self._known_rows(X), check_n_samples(n_samples)
         generator = make_generator(random_state)
-        return self._in_nats(partial(importance_weighted, n_draws=n_draws, generator=generator), X)
+        bound = partial(importance_weighted, n_draws=n_draws, generator=generator)
+        return self._in_nats(bound, X, in_order=True)
 
     def posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of each row's posterior, a diagonal Gaussian.
@@ -175,7 +176,9 @@ class VariationalModel(GenerativeAutoencoder):
         points = whitened_normals(_SCORING_POINTS, self.n_components_)
         return self._in_nats(partial(lower_bounds, points=points), X)
 
-    def _in_nats(self, bound: Callable[..., Tensor], X: Any) -> np.ndarray:
+    def _in_nats(
+        self, bound: Callable[..., Tensor], X: Any, *, in_order: bool = False
+    ) -> np.ndarray:
         """Return ``bound(core, x, likelihood=...)`` of each row in the units of X."""
         # In float64 whatever X is: errors are divided by a noise variance that can be small.
         likelihood, scaling = self._fitted_likelihood(), self._net.scaling
@@ -185,7 +188,9 @@ class VariationalModel(GenerativeAutoencoder):
             check_whole_numbers(X, type(likelihood).__name__)
         device = evaluation_device(self.device)
         term = for_net_rows(likelihood, scaling.center, scaling.scale, device)
-        bounds = self._net.map_rows(partial(bound, likelihood=term), X, device, dtype=np.float64)
+        rows_bound = partial(bound, likelihood=term)
+        how = {"known": False, "in_order": in_order}
+        bounds = self._net.map_rows(rows_bound, X, device, np.float64, **how)
         return bounds if likelihood.raw_target else bounds - scaling.log_volume
 
     def _posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -219,22 +224,29 @@ class VariationalModel(GenerativeAutoencoder):
         core: Any = self._net.core(torch.float64, torch.device("cpu"))
         return core.dispersion.detach().numpy()
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> None:
-        """Sort the codes by their divergence from the prior, with PCA's rule for signs."""
+    def _describe(
+        self, X: Any, held_out: Any, start: FittedNet | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sort the codes by their divergence from the prior, with PCA's rule for signs.
+
+        Returns the posteriors of X.
+        """
         self._net.basis = None
-        divergences = divergence_per_code(*self._posterior(X))
+        means, deviations = self._posterior(X)
+        divergences = divergence_per_code(means, deviations)
         origin, device = np.zeros(self.n_components_), evaluation_device(self.device)
         signs = signs_of(self._net.loadings(origin, device) / self._net.scaling.scale)
         order = np.argsort(-divergences, kind="stable")
         forward = np.diag(signs)[order]
         self._net.basis = LatentBasis(origin, forward, forward.T, origin)
+        return means[:, order] * signs[order].astype(means.dtype), deviations[:, order]
 
-    def _publish(self, X: Any, n_before: int) -> None:
+    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
         self._publish_dispersion()
         n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
         some = X[:: -(-X.shape[0] // n_rows)]
         self.lower_bound_ = float(self._lower_bounds(some).mean())
-        means, deviations = self._posterior(X)
+        means, deviations = self._posterior(X) if known is None else known
         divergences = divergence_per_code(means, deviations)
         before = None
         if n_before:

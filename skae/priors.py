@@ -395,7 +395,9 @@ class AutoregressivePrior(CodePrior):
 
     def _log_prob(self, codes: np.ndarray) -> np.ndarray:
         device = evaluation_device(self.device or "auto")
-        return self._net.map_rows(lambda core, x: core.log_prob(x), codes, device, np.float64)
+        return self._net.map_rows(
+            lambda core, x: core.log_prob(x), codes, device, np.float64, known=False
+        )
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         core: Any = self._net.core(torch.float64, evaluation_device(self.device or "auto"))

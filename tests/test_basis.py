@@ -11,6 +11,7 @@ from skae._basis import (
     errors_of_the_first,
     explained_ratios,
     rotated_basis,
+    untouched_basis,
 )
 
 
@@ -27,13 +28,25 @@ def linear_coder(X, pca, mixing):
     return encode, decode
 
 
+def moments_of(X, encode, decode):
+    """Return the moments of codes and reconstructions of rows."""
+    return code_moments(X, encode(X), X.mean(0), decode)
+
+
+def ratios_of(X, codes, decode, loadings):
+    """Return what each of a decoder's codes explains, the codes being given as they are."""
+    moments = code_moments(X, codes, X.mean(0), decode)
+    basis, _ = untouched_basis(moments, 1.0)
+    return explained_ratios(X, codes, decode, loadings, basis, moments, moments.unexplained)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_linear_network_in_any_basis_gives_pca(digits, seed):
     """Codes mixed by a random matrix come back as principal components, signs included."""
     pca = PCA(4, svd_solver="full").fit(digits)
     mixing = np.random.default_rng(seed).normal(size=(4, 4))
     encode, decode = linear_coder(digits, pca, mixing)
-    basis, variances = rotated_basis(code_moments(digits, encode, decode))
+    basis, variances = rotated_basis(moments_of(digits, encode, decode))
     codes = basis.enter(torch.from_numpy(encode(digits))).numpy()
 
     np.testing.assert_allclose(codes, pca.transform(digits), atol=1e-9)
@@ -54,7 +67,7 @@ def test_any_codes_become_centred_uncorrelated_and_ordered_and_come_back(n_const
     def decode(codes):
         return np.sin(codes @ weights.T) * np.arange(7)
 
-    basis, variances = rotated_basis(code_moments(X, encode, decode))
+    basis, variances = rotated_basis(moments_of(X, encode, decode))
     raw = torch.from_numpy(encode(X))
     codes = basis.enter(raw)
     covariance = codes.T @ codes / len(codes)
@@ -71,7 +84,7 @@ def test_a_decoder_without_a_linear_part_loses_nothing():
     """Codes that the reconstruction depends on evenly are kept, though no linear map sees them."""
     X = np.vstack([np.linspace(-1, 1, 101)] * 2).T
     encode, decode = (lambda rows: rows[:, :1]), (lambda codes: np.hstack([codes**2, codes**2]))
-    basis, _ = rotated_basis(code_moments(X, encode, decode))
+    basis, _ = rotated_basis(moments_of(X, encode, decode))
     raw = torch.from_numpy(encode(X))
 
     np.testing.assert_allclose(basis.leave(basis.enter(raw)), raw, atol=1e-12)
@@ -81,7 +94,7 @@ def test_whitening_divides_and_the_first_codes_are_a_projection(digits):
     """Unit variance where there is any; the first codes are left as they are."""
     pca = PCA(3).fit(digits)
     encode, decode = linear_coder(digits, pca, np.eye(3))
-    basis, _ = rotated_basis(code_moments(digits, encode, decode))
+    basis, _ = rotated_basis(moments_of(digits, encode, decode))
     raw = torch.from_numpy(encode(digits))
     deviations = np.array([2.0, 4.0, 0.0])
     white = basis.divided_by(deviations)
@@ -98,17 +111,8 @@ def test_ratios_are_pca_s_for_a_linear_decoder(digits, all_rows, monkeypatch):
     if not all_rows:
         monkeypatch.setattr(_basis, "_MOST_DECODED", 500)
     pca = PCA(6).fit(digits)
-    codes, mean = pca.transform(digits), digits.mean(0)
-    unexplained = np.square(digits - pca.inverse_transform(codes)).sum()
-    ratios = explained_ratios(
-        digits,
-        codes,
-        pca.inverse_transform,
-        pca.components_,
-        np.zeros(codes.shape[1]),
-        mean,
-        unexplained,
-    )
+    codes = pca.transform(digits)
+    ratios = ratios_of(digits, codes, pca.inverse_transform, pca.components_)
 
     np.testing.assert_allclose(ratios, pca.explained_variance_ratio_, rtol=1e-9)
 
@@ -121,20 +125,11 @@ def test_ratios_from_part_of_the_rows_are_close_and_sum_to_the_score(digits, mon
     def decode(z):
         return pca.inverse_transform(z + 0.2 * np.tanh(z) ** 2)
 
-    unexplained = np.square(digits - decode(codes)).sum()
-    arguments = (
-        digits,
-        codes,
-        decode,
-        pca.components_,
-        np.zeros(codes.shape[1]),
-        mean,
-        unexplained,
-    )
-    whole = explained_ratios(*arguments)
+    arguments = digits, codes, decode, pca.components_
+    whole = ratios_of(*arguments)
     monkeypatch.setattr(_basis, "_MOST_DECODED", 1000)
-    part = explained_ratios(*arguments)
-    score = 1 - unexplained / np.square(digits - mean).sum()
+    part = ratios_of(*arguments)
+    score = 1 - np.square(digits - decode(codes)).sum() / np.square(digits - mean).sum()
 
     assert whole.sum() == pytest.approx(score, abs=1e-12)
     assert part.sum() == pytest.approx(score, abs=1e-12)
@@ -150,3 +145,19 @@ def test_errors_of_the_first_codes_are_those_of_truncated_pca(digits):
         smaller = PCA(j + 1, svd_solver="full").fit(digits)
         reconstruction = smaller.inverse_transform(smaller.transform(digits))
         assert errors[j] == pytest.approx(np.square(digits - reconstruction).sum(), rel=1e-9)
+
+
+def test_moments_add_up_what_pieces_of_rows_have(digits):
+    """Covariances with rows, and sums of squares, are those of all rows at once."""
+    pca = PCA(3).fit(digits)
+    encode, decode = linear_coder(digits, pca, np.eye(3) + 0.5)
+    X = np.vstack([digits, digits[:500]])
+    codes, mean = encode(X), X.mean(0)
+    found = code_moments(X, codes, mean, decode)
+
+    centred = codes - codes.mean(0)
+    np.testing.assert_allclose(found.covariance, centred.T @ centred / len(X), rtol=1e-10)
+    np.testing.assert_allclose(found.row_cross, (X - mean).T @ centred / len(X), atol=1e-10)
+    np.testing.assert_allclose(found.cross, decode(codes).T @ centred / len(X), atol=1e-10)
+    assert found.total == pytest.approx(np.square(X - mean).sum(), rel=1e-12)
+    assert found.unexplained == pytest.approx(np.square(X - decode(codes)).sum(), rel=1e-12)

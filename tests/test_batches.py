@@ -26,13 +26,11 @@ def X():
 
 @pytest.mark.parametrize("storage", ["dense", "csr", "memmap"])
 @pytest.mark.parametrize("resident", [True, False])
-@pytest.mark.parametrize("shuffled_bytes", [0, 2**20])
 def test_every_way_yields_the_same_batches(
-    X, storage, resident, shuffled_bytes, monkeypatch, tmp_path
+    X, storage, resident, monkeypatch, tmp_path
 ):
     """Stored and fed in any way, an epoch is the same tensors in the same order, to the bit."""
     monkeypatch.setattr(_batches, "_LARGEST_RESIDENT", 2**20 if resident else 0)
-    monkeypatch.setattr(_batches, "_LARGEST_SHUFFLED", shuffled_bytes)
     monkeypatch.setattr(_batches, "_COPY_BYTES", 8 * 5 * 10)
     index = np.arange(1, 103)
     scaling = fit_scaling(X, "standard")

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from skae._inference import BLOCK_ROWS, FittedNet, _jacobian_by_rows
+from skae._blocks import cut, map_blocks, sizes_that_round_alike
+from skae._inference import FittedNet, _jacobian_by_rows
 from skae._input import fit_scaling
 from skae.modules import Autoencoder, build_core
 
@@ -54,7 +55,7 @@ def test_a_row_s_code_does_not_depend_on_its_company(net, digits, dtype):
     X = digits.astype(dtype)
     rng = np.random.default_rng(0)
     whole = net.encode(X, CPU)
-    for size in (1, 2, 17, BLOCK_ROWS, BLOCK_ROWS + 1, 700):
+    for size in (1, 2, 17, 128, 129, 700, 1024, 1500):
         chosen = rng.permutation(len(X))[:size]
         assert np.array_equal(net.encode(X[chosen], CPU), whole[chosen])
     assert whole.dtype == dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,21 @@ class Core(nn.Module):
     def largest_matrix(self) -> int:
         """Number of entries of the largest weight: multiply-adds per row of its product."""
         return max((p.numel() for p in self.parameters()), default=0)
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights: about the multiply-adds that a row takes."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def widest(self) -> int:
+        """The largest number of columns that rows have on their way."""
+        return max((n for p in self.parameters() if p.ndim == 2 for n in p.shape), default=1)
+
+    def row_maps(self, n_features: int) -> list[tuple[Callable[[Tensor], Tensor], int]]:
+        """Return the maps that rows and codes go through, each with the width of what goes in."""
+        row = next(self.parameters()).new_zeros(1, n_features)
+        return [(self.encoder, n_features), (self.decoder, self.encode(row).shape[1])]
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

@@ -1,0 +1,117 @@
+"""In which blocks rows pass through a network: sizes that round alike, one thread per block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from ._device import one_thread, own_modes
+
+Map = Callable[[Tensor], Tensor]
+Cut = tuple[int, int, int]  # start, stop and size of a block
+Work = Callable[[int, int, int], np.ndarray]
+
+# Rows per block, largest first.
+_SIZES = (1024, 128, 16)
+# Where it is not known how products round, all have this size.
+UNKNOWN_SIZES = (128,)
+# Larger blocks than this many entries would leave the cache.
+_BLOCK_ENTRIES = 2**20
+# So many multiply-adds are worth starting threads for.
+_PARALLEL_WORK = 100_000_000
+
+
+def sizes_that_round_alike(maps: Iterable[tuple[Map, int]], widest: int, like: Tensor) -> list[int]:
+    """Return sizes of blocks, largest first, in which a row's result is the same to the last bit.
+
+    Products of other shapes may add up in another order. Whether they do is tried out: random rows
+    pass through each map in one large block and in smaller ones.
+
+    Parameters
+    ----------
+    maps : iterable of (callable, int)
+        Maps of rows, (n_rows, width) to (n_rows, any), each with its width.
+    widest : int
+        The largest number of columns on the way.
+    like : torch.Tensor
+        Has the dtype to compute in, on the CPU.
+    """
+    largest = next((size for size in _SIZES if size * widest <= _BLOCK_ENTRIES), UNKNOWN_SIZES[0])
+    alike = [size for size in _SIZES if size < largest]
+    n_rows, generator = max(alike, default=0), Generator("cpu").manual_seed(0)
+    with own_modes(gradients=False), one_thread():
+        for function, width in maps:
+            shape = (largest, width)
+            rows = torch.randn(shape, generator=generator, dtype=like.dtype, device="cpu")
+            whole = function(rows)[:n_rows]
+            alike = [
+                size
+                for size in alike
+                if torch.equal(torch.cat([function(x) for x in rows[:n_rows].split(size)]), whole)
+            ]
+    return [largest, *alike]
+
+
+def cut(n_rows: int, sizes: Sequence[int]) -> list[Cut]:
+    """Return the blocks of `n_rows` rows, as large as they can be; the last may have to be padded.
+
+    `sizes` are those to use, largest first.
+    """
+    cuts, start = [], 0
+    while start < n_rows:
+        size = next((size for size in sizes if size <= n_rows - start), sizes[-1])
+        cuts.append((start, min(start + size, n_rows), size))
+        start += size
+    return cuts
+
+
+def map_blocks(start: Callable[[], Work], cuts: Sequence[Cut], multiply_adds: int) -> np.ndarray:
+    """Return what is made of blocks, one below the other.
+
+    Parameters
+    ----------
+    start : callable
+        Called by each thread that takes part; returns ``(start, stop, size) -> ndarray`` with
+        ``stop - start`` rows.
+    cuts : sequence of (int, int, int)
+        The blocks, see `cut`.
+    multiply_adds : int
+        The work there is. Where it pays, as many threads take part as torch has, each making its
+        products by itself: results do not depend on the number of threads.
+    """
+    first, *others = cuts
+    found = _work_alone(start(), [first])[0]
+    if not others:
+        return found
+    joined = np.empty((cuts[-1][1], *found.shape[1:]), dtype=found.dtype)
+    joined[first[0] : first[1]] = found
+
+    def work(share: list[Cut]) -> None:
+        _work_alone(start(), share, joined)
+
+    n_threads = min(torch.get_num_threads(), len(others))
+    if n_threads == 1 or multiply_adds < _PARALLEL_WORK:
+        work(others)
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(work, [others[i::n_threads] for i in range(n_threads)]))
+    return joined
+
+
+def _work_alone(
+    function: Work, cuts: Sequence[Cut], joined: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Apply a function to blocks on one thread; write to `joined`, or return the results."""
+    found = []
+    with own_modes(gradients=False), one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        for start, stop, size in cuts:
+            result = function(start, stop, size)
+            if joined is None:
+                found.append(result)
+            else:
+                joined[start:stop] = result
+    return found
