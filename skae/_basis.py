@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._device import threads_for
+from ._blocks import in_threads
+from ._device import one_thread, threads_for
 from ._input import dense
 
 Map = Callable[[np.ndarray], np.ndarray]
@@ -63,7 +64,9 @@ class LatentBasis:
         if key not in self._tensors:
             arrays = self.origin, self.forward, self.backward
             with torch.inference_mode(False):  # loadings are derivatives
-                self._tensors[key] = tuple(torch.tensor(each, device=codes.device, dtype=codes.dtype) for each in arrays)
+                self._tensors[key] = tuple(
+                    torch.tensor(each, device=codes.device, dtype=codes.dtype) for each in arrays
+                )
         return self._tensors[key]
 
     @cached_property
@@ -123,22 +126,25 @@ def code_moments(X: Any, codes: np.ndarray, row_mean: np.ndarray, decode: Map) -
     """Decode the codes of rows X, dense or CSR, and return the moments of the result."""
     mean = codes.mean(0, dtype=np.float64)
     centred = codes - mean
-    cross, row_cross = np.zeros((2, X.shape[1], len(mean)))
-    total = unexplained = 0.0
     with threads_for(_ROWS_AT_ONCE * len(mean) ** 2):
         covariance = _product(centred, centred) / len(codes)
-    for some in _pieces(X):
+
+    def sums(some: slice) -> tuple[Any, ...]:
         rows = dense(X[some]) - row_mean
         decoded = decode(codes[some]).astype(np.float64)
         decoded -= row_mean
-        with threads_for(_ROWS_AT_ONCE * cross.shape[1]):
-            cross += _product(decoded, centred[some])
-            row_cross += _product(rows, centred[some])
-        total += _sum_of_squares(rows)
+        with one_thread():
+            cross = _product(decoded, centred[some])
+            row_cross = _product(rows, centred[some])
+        total = _sum_of_squares(rows)
         decoded -= rows
-        unexplained += _sum_of_squares(decoded)
-    moments = cross / len(codes), row_cross / len(codes)
-    return CodeMoments(mean, covariance, *moments, row_mean, total, unexplained)
+        return cross, row_cross, total, _sum_of_squares(decoded)
+
+    work = len(codes) * centred.shape[1] * X.shape[1]
+    found = in_threads(sums, _pieces(X), work)
+    cross, row_cross, total, unexplained = (sum(each) for each in zip(*found, strict=True))
+    cross, row_cross = cross / len(codes), row_cross / len(codes)
+    return CodeMoments(mean, covariance, cross, row_cross, row_mean, total, unexplained)
 
 
 def _sum_of_squares(array: np.ndarray) -> float:
@@ -244,13 +250,17 @@ def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map, rest: np.ndarray
 
     The others are held at `rest`. The result has shape (k,).
     """
-    errors = np.zeros(codes.shape[1])
-    for rows in _pieces(X):
+
+    def squares(rows: slice) -> np.ndarray:
         x, kept = dense(X[rows]), np.zeros_like(codes[rows]) + rest.astype(codes.dtype)
+        errors = np.zeros(codes.shape[1])
         for j in range(len(errors)):
             kept[:, j] = codes[rows, j]
-            errors[j] += np.square(x - decode(kept)).sum()
-    return errors
+            errors[j] = _sum_of_squares(decode(kept) - x)
+        return errors
+
+    found = in_threads(squares, _pieces(X), codes.size * X.shape[1])
+    return np.sum(found, axis=0)
 
 
 def explained_ratios(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from ._device import one_thread, own_modes
 Map = Callable[[Tensor], Tensor]
 Cut = tuple[int, int, int]  # start, stop and size of a block
 Work = Callable[[int, int, int], np.ndarray]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Rows per block, largest first.
 _SIZES = (1024, 128, 16)
@@ -93,13 +96,20 @@ def map_blocks(start: Callable[[], Work], cuts: Sequence[Cut], multiply_adds: in
     def work(share: list[Cut]) -> None:
         _work_alone(start(), share, joined)
 
-    n_threads = min(torch.get_num_threads(), len(others))
-    if n_threads == 1 or multiply_adds < _PARALLEL_WORK:
-        work(others)
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(work, [others[i::n_threads] for i in range(n_threads)]))
+    n_threads = torch.get_num_threads()
+    in_threads(work, [others[i::n_threads] for i in range(n_threads)], multiply_adds)
     return joined
+
+
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], multiply_adds: int
+) -> list[Result]:
+    """Return a function's results, in the items' order; threads share these where it pays."""
+    n_threads = torch.get_num_threads()
+    if n_threads == 1 or multiply_adds < _PARALLEL_WORK:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(function, items))
 
 
 def _work_alone(

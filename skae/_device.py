@@ -105,22 +105,23 @@ def one_thread() -> Iterator[None]:
     The limits are those of OpenMP and MKL for the calling thread, so blocks in other threads are
     not touched.
     """
-    pools, limit_mkl = _openmp(), _mkl_limit()
-    before = [(pool, pool.get_num_threads()) for pool in pools]
+    runtimes, limit_mkl = _openmp(), _mkl_limit()
+    before = [runtime.omp_get_max_threads() for runtime in runtimes]
     mkl_before = limit_mkl(1)
-    for pool in pools:
-        pool.set_num_threads(1)
+    for runtime in runtimes:
+        runtime.omp_set_num_threads(1)
     try:
         yield
     finally:
         limit_mkl(mkl_before)
-        for pool, n_threads in before:
-            pool.set_num_threads(n_threads)
+        for runtime, n_threads in zip(runtimes, before, strict=True):
+            runtime.omp_set_num_threads(n_threads)
 
 
 @lru_cache(maxsize=1)
 def _openmp() -> list[Any]:
-    return list(ThreadpoolController().select(user_api="openmp").lib_controllers)
+    libraries = ThreadpoolController().select(user_api="openmp").lib_controllers
+    return [library.dynlib for library in libraries]
 
 
 @lru_cache(maxsize=1)

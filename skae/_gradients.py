@@ -116,7 +116,7 @@ class _Layer(NamedTuple):
     bias_slope: Tensor | None
 
     @classmethod
-    def of(cls, weight: nn.Parameter, bias: nn.Parameter | None, *, transposed: bool) -> _Layer:
+    def of(cls, weight: Tensor, bias: Tensor | None, *, transposed: bool) -> _Layer:
         """Return the layer with weights whose gradients have their place."""
         weights, slopes = weight.detach(), _slope(weight)
         if transposed:
@@ -126,13 +126,19 @@ class _Layer(NamedTuple):
         return cls(weights, slopes, bias.detach(), _slope(bias))
 
 
-def _slope(parameter: nn.Parameter) -> Tensor:
+def _slope(parameter: Tensor) -> Tensor:
     if parameter.grad is None:
         raise ValueError("The parameter has no place for its gradient.")
     return parameter.grad
 
 
-def perceptron(tape: Tape, net: MLP | MirroredMLP, x: Signal, y: Signal, mask: Tensor | None, *,
+def perceptron(
+    tape: Tape,
+    net: MLP | MirroredMLP,
+    x: Signal,
+    y: Signal,
+    mask: Tensor | None,
+    *,
     returns: bool = True,
 ) -> None:
     """Write a perceptron's pass from x to y.
@@ -170,14 +176,15 @@ def _layers(
 ) -> tuple[list[tuple[_Layer, Activation]], _Layer | None, _Layer | None]:
     """Return the hidden layers with their activations, the last layer, and the direct path."""
     mlp = net if isinstance(net, MLP) else net.source
-    linears, activations, bias = mlp.linears(), list(mlp.layers)[1::2], None
+    linears, activations = mlp.linears(), list(mlp.layers)[1::2]
+    bias: Tensor | None = None
     if isinstance(net, MLP):
         layers = [_Layer.of(each.weight, each.bias, transposed=True) for each in linears]
-        bias = mlp.linear and mlp.linear.bias
+        bias = None if mlp.linear is None else mlp.linear.bias
     else:
         biases = list(net.biases)
         pairs = zip(linears, biases, strict=False)
-        layers = [_Layer.of(each.weight, bias, transposed=False) for each, bias in pairs][::-1]
+        layers = [_Layer.of(each.weight, own, transposed=False) for each, own in pairs][::-1]
         activations = activations[::-1]
         bias = None if layers else biases[0]
     direct = None
@@ -224,9 +231,7 @@ def _in_place(function: Callable[..., Any], derivative: Callable[..., Any], *mor
 
     def activate(tape: Tape, h: Signal) -> Signal:
         tape.call(function, h.value)
-        tape.on_return(
-            lambda: tape.call(derivative, h.slope, h.value, *more, grad_input=h.slope)
-        )
+        tape.on_return(lambda: tape.call(derivative, h.slope, h.value, *more, grad_input=h.slope))
         return h
 
     return activate

@@ -6,15 +6,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ._distributed import rank_and_size, sum_over_ranks
 from ._closed_forms import Passes, have_closed_form
+from ._distributed import rank_and_size, sum_over_ranks
 from .modules import Core
 from .modules._building import foreign_code, lent_to
 from .objectives import Corruption, Objective, Schedule
@@ -146,7 +146,6 @@ class Step(ABC):
         constant = value_at(self.learning_rate, 1.0) == self._now(self.learning_rate)
         return self.objective.settled and constant
 
-
     def begin_epoch(self, progress: float) -> None:
         """Set what follows schedules to what it is at `progress`, between 0 and 1."""
         self.objective.progress = progress
@@ -247,15 +246,20 @@ class Step(ABC):
 
     def snapshot(self) -> list[Tensor]:
         """Return copies of all state that training changes."""
-        return [tensor.clone() for tensor in self._state()]
+        return [tensor.clone() for tensor in self._state]
 
     def restore(self, snapshot: list[Tensor]) -> None:
         """Go back to a snapshot."""
         with torch.no_grad():
-            for tensor, saved in zip(self._state(), snapshot, strict=True):
+            for tensor, saved in zip(self._state, snapshot, strict=True):
                 tensor.copy_(saved)
 
+    @property
     def _state(self) -> list[Tensor]:
+        """All that training changes."""
+        return self._all_state()
+
+    def _all_state(self) -> list[Tensor]:
         return [*self._optimizer(), self.weights, *self.core.buffers()]
 
     def _optimizer(self) -> list[Tensor]:
@@ -317,6 +321,11 @@ class ExplicitStep(Step):
         self._weights_now: list[float] = []
         super().__init__(*arguments, **settings)
 
+    @cached_property
+    def _state(self) -> list[Tensor]:
+        """All that training changes; built-in networks keep their tensors."""
+        return self._all_state()
+
     def begin_epoch(self, progress: float) -> None:
         """Set what follows schedules to what it is at `progress`, between 0 and 1."""
         super().begin_epoch(progress)
@@ -350,9 +359,7 @@ class ExplicitStep(Step):
         self.gradient.copy_(total)
         return unit
 
-    def _pass(
-        self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]
-    ) -> float:
+    def _pass(self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
         passes = self._passes_for(n_rows)
         if x is not passes.x:
             passes.x.copy_(x)

@@ -26,11 +26,10 @@ def X():
 
 @pytest.mark.parametrize("storage", ["dense", "csr", "memmap"])
 @pytest.mark.parametrize("resident", [True, False])
-def test_every_way_yields_the_same_batches(
-    X, storage, resident, monkeypatch, tmp_path
-):
+def test_every_way_yields_the_same_batches(X, storage, resident, monkeypatch, tmp_path):
     """Stored and fed in any way, an epoch is the same tensors in the same order, to the bit."""
-    monkeypatch.setattr(_batches, "_LARGEST_RESIDENT", 2**20 if resident else 0)
+    for name in ("_LARGEST_RESIDENT", "_LARGEST_DENSIFIED"):
+        monkeypatch.setattr(_batches, name, 2**20 if resident else 0)
     monkeypatch.setattr(_batches, "_COPY_BYTES", 8 * 5 * 10)
     index = np.arange(1, 103)
     scaling = fit_scaling(X, "standard")

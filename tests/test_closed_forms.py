@@ -151,7 +151,8 @@ def nets():
     """Return the shapes of networks."""
     hidden = [(), (8,), (8, 6)]
     return [
-        dict(hidden=h, skip=s, tied=t) for h, s, t in itertools.product(hidden, *[(False, True)] * 2)
+        dict(hidden=h, skip=s, tied=t)
+        for h, s, t in itertools.product(hidden, *[(False, True)] * 2)
     ]
 
 
@@ -210,8 +211,8 @@ def test_information_beyond_its_range():
         core.encoder.linear.bias[N_COMPONENTS] = 150.0
         core.encoder.linear.bias[-1] = -150.0
     expected, found = (
-        run(kind, core, Objective(Gaussian(1.0), KLDivergence())) for kind in
-        (AutogradStep, ExplicitStep)
+        run(kind, core, Objective(Gaussian(1.0), KLDivergence()))
+        for kind in (AutogradStep, ExplicitStep)
     )
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
@@ -225,12 +226,20 @@ def test_quantized(loss, settings, commitment):
     assert_agree(make_vqvae(**settings), Objective(LOSSES[loss], *commitment))
 
 
-@pytest.mark.parametrize("settings", [
-    dict(weight_decay=0.1), dict(max_grad_norm=0.5), dict(corrupt=GaussianNoise(0.2)),
-    dict(corrupt=MaskingNoise(0.3)), dict(slice_rows=7), dict(corrupt=lambda x, generator: x * 0.9),
-    dict(weight_decay=LinearWarmup(end=0.3), max_grad_norm=1.0, slice_rows=6, dropout=0.2),
-    dict(dropout=LinearWarmup(end=0.5)),
-], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(weight_decay=0.1),
+        dict(max_grad_norm=0.5),
+        dict(corrupt=GaussianNoise(0.2)),
+        dict(corrupt=MaskingNoise(0.3)),
+        dict(slice_rows=7),
+        dict(corrupt=lambda x, generator: x * 0.9),
+        dict(weight_decay=LinearWarmup(end=0.3), max_grad_norm=1.0, slice_rows=6, dropout=0.2),
+        dict(dropout=LinearWarmup(end=0.5)),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
 def test_settings(kind, settings):
     """What surrounds the gradients: decay, clipping, corruption, slices of a batch."""
@@ -245,8 +254,9 @@ def test_settings(kind, settings):
 def test_a_place_for_rows_changes_nothing():
     """Rows that are written to the step's own tensor are those that are passed."""
     core, objective, x = make_autoencoder(), Objective(SquaredError()), rows()
-    one, other = (ExplicitStep(deepcopy(core), objective, generator(), learning_rate=0.1)
-                  for _ in range(2))
+    one, other = (
+        ExplicitStep(deepcopy(core), objective, generator(), learning_rate=0.1) for _ in range(2)
+    )
     for batch in x.split(20):
         one(batch)
         other(other.place_for(len(batch)).copy_(batch))

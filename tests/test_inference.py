@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy import sparse
 
-from skae._blocks import cut, map_blocks, sizes_that_round_alike
 from skae._inference import FittedNet, _jacobian_by_rows
 from skae._input import fit_scaling
 from skae.modules import Autoencoder, build_core

@@ -25,14 +25,12 @@ def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
     # argmin |v - c|^2 = argmax <v, c> - |c|^2 / 2, near the origin so that digits do not cancel
     origin = centres.mean(1, keepdim=True)
     centres = centres - origin
-    half_norms = 0.5 * centres.square().sum(2)[:, None]  # (n_sets, 1, n_centres)
-    at_once = max(1, _MOST_MATCHES // half_norms.numel())
-    keys = centres.transpose(1, 2)
-    parts = torch.split(vectors, at_once, dim=1)
-    found = [
-        torch.baddbmm(half_norms, part - origin, keys, beta=-1).max(2).indices for part in parts
-    ]
-    return torch.cat(found, dim=1)
+    norms = torch.linalg.vecdot(centres, centres)[:, None]  # (n_sets, 1, n_centres)
+    at_once = max(1, _MOST_MATCHES // norms.numel())
+    keys, vectors = centres.transpose(1, 2), vectors - origin
+    parts = [vectors] if vectors.shape[1] <= at_once else torch.split(vectors, at_once, dim=1)
+    found = [torch.baddbmm(norms, part, keys, beta=-0.5).argmax(2) for part in parts]
+    return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
 def totals(vectors: Tensor, index: Tensor, n_centres: int) -> tuple[Tensor, Tensor]:
@@ -42,10 +40,15 @@ def totals(vectors: Tensor, index: Tensor, n_centres: int) -> tuple[Tensor, Tens
     """
     n_sets, _, dim = vectors.shape
     counts = vectors.new_zeros(n_sets, n_centres)
-    counts.scatter_add_(1, index, torch.ones_like(vectors[:, :, 0]))
     sums = vectors.new_zeros(n_sets, n_centres, dim)
-    sums.scatter_add_(1, index[:, :, None].expand_as(vectors), vectors)
+    add_totals(vectors, index, counts, sums)
     return counts, sums
+
+
+def add_totals(vectors: Tensor, index: Tensor, counts: Tensor, sums: Tensor) -> None:
+    """Add number and sum of each centre's vectors to `counts` and `sums`; see `totals`."""
+    counts.scatter_add_(1, index, counts.new_ones(1).expand_as(index))
+    sums.scatter_add_(1, index[:, :, None].expand_as(vectors), vectors)
 
 
 def kmeans(

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
-from ._kmeans import draw_vectors, kmeans, nearest, totals
+from ._kmeans import add_totals, draw_vectors, kmeans, nearest
 
 
 class Quantizer(nn.Module):
@@ -40,6 +40,11 @@ class Quantizer(nn.Module):
         """Return the latent rows (batch, n_components) that codes (batch, n_codes) stand for."""
         codebook: Tensor = self.codebook  # type: ignore[assignment]
         return codebook[self.owner, codes].flatten(1)
+
+    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes of latent rows, and the latent rows that these stand for."""
+        codes = self.nearest(z)
+        return codes, self.lookup(codes)
 
     def straight_through(self, z_e: Tensor, z: Tensor) -> Tensor:
         """Return `z` with the gradient of the encoder's output `z_e`."""
@@ -157,21 +162,31 @@ class VectorQuantizer(Quantizer):
         self.register_buffer("_counts", torch.zeros_like(codebook[:, :, 0]), persistent=False)
         self.register_buffer("_sums", codebook.clone(), persistent=False)
 
-    @torch.no_grad()
     def nearest(self, z: Tensor) -> Tensor:
         """Return the index of each vector's nearest code, int64 of shape (batch, n_codes)."""
-        left, found = self._parts(z), []
+        return self.quantize(z)[0]
+
+    @torch.no_grad()
+    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return codes, int64 (batch, n_codes), and what they stand for, without gradients."""
+        left = parts = self._parts(z)
+        found = []
         for stage in range(self.n_stages):
-            codes, left = self._assign(stage, left)
+            codes, chosen = self._assign(stage, left)
             found.append(codes)
-        return torch.cat(found).T
+            left = left - chosen if self.n_stages > 1 else left
+        total = chosen if self.n_stages == 1 else parts - left
+        codes = codes if self.n_stages == 1 else torch.cat(found)
+        return codes.T, total.transpose(0, 1).flatten(1)
 
     def _assign(self, stage: int, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the stage's codes of vectors (n_parts, batch, code_dim), and what they leave."""
-        keys = self.codebook[self._codebooks_of(stage)].expand(self.n_parts, -1, -1)
+        """Return the stage's codes of vectors (n_parts, batch, code_dim), and their vectors."""
+        keys = self.codebook
+        if self.n_stages > 1:
+            keys = keys[self._codebooks_of(stage)]
+        keys = keys.expand(self.n_parts, -1, -1)
         codes = nearest(vectors, keys)
-        chosen = keys.gather(1, codes[:, :, None].expand_as(vectors))
-        return codes, vectors - chosen
+        return codes, keys.gather(1, codes[:, :, None].expand_as(vectors))
 
     def _codebooks_of(self, stage: int) -> slice:
         n_each = len(self.codebook) // self.n_stages
@@ -204,6 +219,9 @@ class VectorQuantizer(Quantizer):
 
     def _targets(self, z: Tensor, codes: Tensor) -> Tensor:
         """Return what each code stands for, by codebook: parts of z less the stages before."""
+        if self.n_stages == 1:
+            parts = self._parts(z)
+            return parts.flatten(0, 1)[None] if self.shared else parts
         chosen = self._chosen(codes)
         before = chosen.cumsum(1) - chosen
         targets = z.reshape(len(z), 1, self.n_parts, -1) - before
@@ -212,25 +230,21 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def observe(self, z: Tensor, codes: Tensor) -> None:
         """Add a slice's assignments to the batch's statistics."""
-        size = self.codebook.shape[1]
-        counts, sums = totals(self._targets(z, codes), self._pooled(codes), size)
-        self._counts += counts
-        self._sums += sums
+        add_totals(self._targets(z, codes), self._pooled(codes), self._counts, self._sums)
 
     def statistics(self) -> list[Tensor]:
         """Return the batch's counts and sums."""
         return [self._counts, self._sums]
 
-    @torch.no_grad()
     def update(self) -> None:
         """Move the averages, and codebooks that follow them, by the batch's assignments."""
-        step = 1 - (0.99 if self.decay is None else self.decay)
-        self.mean_counts.lerp_(self._counts, step)
+        step, mean_counts = 1 - (0.99 if self.decay is None else self.decay), self.mean_counts
+        mean_counts.lerp_(self._counts, step)
         if self.decay is not None:
-            self.mean_sums.lerp_(self._sums, step)
-            used = (self.mean_counts > 1e-6)[:, :, None]
-            means = self.mean_sums / self.mean_counts.clamp(min=1e-6)[:, :, None]
-            self.codebook.copy_(torch.where(used, means, self.codebook))
+            mean_sums, codebook = self.mean_sums, self.codebook
+            mean_sums.lerp_(self._sums, step)
+            used = (mean_counts > 1e-6)[:, :, None]
+            torch.where(used, mean_sums / mean_counts[:, :, None], codebook, out=codebook)
         self._counts.zero_()
         self._sums.zero_()
 
@@ -246,7 +260,7 @@ class VectorQuantizer(Quantizer):
             vectors = left.flatten(0, 1)[None] if self.shared else left
             self.codebook[own], counts = kmeans(vectors, size, generator)
             self.mean_counts[own] = counts * (batch_size / len(z))
-            left = self._assign(stage, left)[1]
+            left = left - self._assign(stage, left)[1]
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
 
     @torch.no_grad()

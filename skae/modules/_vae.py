@@ -100,6 +100,9 @@ class VAE(Core):
         self.decay = decay
         shape = () if n_dispersions is None else (n_dispersions,)
         zero = torch.zeros(shape, device="cpu", dtype=torch.float32)
+        row = torch.zeros((1, n_dispersions or 1), device="cpu", dtype=torch.float32)
+        learned = not (likelihood.raw_target or likelihood.learned_by_gradient)
+        self.follows_residual = learned and likelihood.residual(row, row) is not None
         self.log_dispersion = None
         if likelihood.learned_by_gradient and likelihood.fixed_dispersion(1.0) is None:
             self.log_dispersion = nn.Parameter(zero)
@@ -183,12 +186,10 @@ class VAE(Core):
     @torch.no_grad()
     def observe(self, x: Tensor, out: VAEOutput) -> None:
         """Add a slice's residuals to the batch's, draws weighted as in the bound."""
-        if self.log_dispersion is not None or self.likelihood.raw_target:
+        if not self.follows_residual:
             return
         x = x if len(out.draws) == 1 else x.repeat(len(out.draws), 1)
         residual = self.likelihood.residual(x, out.x_hat)
-        if residual is None:
-            return
         if residual.shape != x.shape:
             raise ValueError(
                 f"{type(self.likelihood).__name__}.residual must return a tensor of the rows' "
@@ -204,14 +205,12 @@ class VAE(Core):
         """Return the batch's residuals and the number of rows they are of."""
         return [self._residual, self._n_rows]
 
-    @torch.no_grad()
     def update(self) -> None:
-        """Move the dispersion towards the batch's mean residual."""
-        if self.log_dispersion is not None:
+        """Move the dispersion towards the batch's mean residual, if it is not fixed."""
+        if not self.follows_residual:
             return
-        mean = self._residual / self._n_rows.clamp(min=1.0)
-        observed = (self._n_rows > 0).to(mean.dtype)  # nothing of a fixed dispersion
-        self._dispersion.lerp_(mean, (1 - self.decay) * observed)
-        self._dispersion.clamp_(min=self.least_dispersion)
-        self._residual.zero_()
-        self._n_rows.zero_()
+        dispersion, residual, n_rows = self._dispersion, self._residual, self._n_rows
+        dispersion.lerp_(residual / n_rows, 1 - self.decay)
+        dispersion.clamp_(min=self.least_dispersion)
+        residual.zero_()
+        n_rows.zero_()

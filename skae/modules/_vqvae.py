@@ -66,7 +66,7 @@ class VQVAE(Core):
         """Encode, quantize, decode."""
         z_e = self.encoder(x, *self._masks(noise, "encoder"))
         codes = self.quantizer.nearest(z_e)
-        z = self.quantizer.lookup(codes)
+        z = self.quantizer.lookup(codes)  # with the gradients of codebooks that have them
         z_in = self.quantizer.straight_through(z_e, z)
         x_hat = self.decoder(z_in, *self._masks(noise, "decoder"))
         return VQVAEOutput(x_hat, z, z_e, codes)
