@@ -1,8 +1,38 @@
 """skae: autoencoders as scikit-learn transformers, in PCA's place."""
 
-from ._autoencoder import AutoencoderTransformer
-from ._vae import VAETransformer
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._version import __version__ as __version__
-from ._vqvae import VQVAETransformer
+
+if TYPE_CHECKING:
+    from ._autoencoder import AutoencoderTransformer
+    from ._vae import VAETransformer
+    from ._vqvae import VQVAETransformer
 
 __all__ = ["AutoencoderTransformer", "VAETransformer", "VQVAETransformer"]
+
+# torch takes longer to import than everything else: it is imported with the first estimator.
+_HOMES = {
+    "AutoencoderTransformer": "_autoencoder",
+    "VAETransformer": "_vae",
+    "VQVAETransformer": "_vqvae",
+}
+_SUBMODULES = ["exceptions", "metrics", "modules", "objectives", "priors", "quantization"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    elif name in _SUBMODULES:
+        return import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any, Self
 
@@ -14,8 +15,9 @@ from torch import Generator
 from ._device import evaluation_device
 from ._fitting import Fitting
 from ._input import check_codes, check_rows, sum_of_squares
-from ._parameters import check_n_samples, integer
+from ._parameters import check_n_samples, check_parameters, integer
 from ._random import make_generator
+from ._restarts import fit_best
 
 
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
@@ -60,11 +62,25 @@ default=None
         ConvergenceError
             If training diverges at the given learning rate and at a tenth and a hundredth of it.
         """
+        check_parameters(self, self._constraints)
+        goes_on = self.warm_start and self.__sklearn_is_fitted__()
+        if self.n_init == 1 or goes_on:
+            self._fit_once(X, X_val)
+            return self
+        best, scores = fit_best(self, X, X_val)
+        fitted = {name: best.__dict__[name] for name in best.__dict__.keys() - self.get_params()}
+        with self._draft() as draft:
+            draft.__dict__.update(fitted, scores_per_init_=scores)
+        return self
+
+    def _fit_once(self, X: Any, X_val: Any, *, scored: bool = False) -> float:
+        """Fit the network from one start; return what it scores on held-out rows, or on all."""
         with self._draft() as draft:
             if not self.warm_start:
                 draft.__dict__.pop("_net", None)
-            draft._fit(X, X_val)
-        return self
+            draft.__dict__.pop("scores_per_init_", None)
+            judged = draft._fit(X, X_val)
+        return self._score(judged) if scored else math.nan
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train for one epoch on X, going on from where the last call left off.
@@ -205,7 +221,9 @@ default=None
         float
             At most 1; where X equals the training mean, 1.0 if it is reproduced and else 0.0.
         """
-        X = self._known_rows(X)
+        return self._score(self._known_rows(X))
+
+    def _score(self, X: Any) -> float:
         unexplained = float(self._squared_errors(X).sum())
         total = self._total(X)
         if total == 0:

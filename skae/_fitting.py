@@ -135,7 +135,8 @@ class Fitting(GuardedState, ABC):
 
     # -- the procedure -------------------------------------------------------------------------
 
-    def _fit(self, X: Any, X_val: Any) -> None:
+    def _fit(self, X: Any, X_val: Any) -> Any:
+        """Fit anew, or go on; return the rows that were held out, or X if there are none."""
         first = not self.__sklearn_is_fitted__()
         X = self._enter(X)
         if X_val is not None and not self.early_stopping:
@@ -172,6 +173,7 @@ class Fitting(GuardedState, ABC):
         self._commit(session, history)
         known = self._describe(X, held_out, start)
         self._publish(X, n_before=0, known=known)
+        return X if held_out is None else held_out
 
     def _partial_fit(self, X: Any) -> None:
         first = not self.__sklearn_is_fitted__()

@@ -109,6 +109,7 @@ SHARED_CONSTRAINTS: dict[str, list[Constraint]] = {
     "encoder": [NETWORK, NONE],
     "decoder": [NETWORK, NONE],
     "init": [OneOf("pca", "random")],
+    "n_init": [integer("[1, inf)")],
     "scale": [OneOf("global", "standard"), NONE],
     "batch_size": [integer("[1, inf)"), OneOf("auto")],
     "max_iter": [integer("[0, inf)")],

@@ -61,6 +61,10 @@ class VAETransformer(VariationalModel):
         they are: without a linear path and without a PCA start.
     init : {"pca", "random"}, default="pca"
         Where training starts: at PCA, or at random weights without a linear path.
+    n_init : int, default=1
+        Number of fits from different seeds, of which `fit` keeps the one that scores best on the
+        rows that it held out, or on X where none are. On the CPU they run side by side, in
+        processes. Where `fit` goes on from a last fit there is one.
     scale : {"global", "standard"} or None, default="global"
         How rows are brought to the network's units, undone in `inverse_transform`: centred and
         divided by one number, which keeps PCA's geometry; divided per feature; or left alone.
@@ -150,6 +154,9 @@ class VAETransformer(VariationalModel):
     best_loss_ : float
         Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
         last epoch or of the start that was kept, infinity if there was neither.
+    scores_per_init_ : ndarray of shape (n_init,)
+        Of several fits, the `score` of each on the rows that it held out, or on X where none are.
+        Their seeds are ``check_random_state(random_state).randint(2**31 - 1, size=n_init)``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -200,6 +207,7 @@ class VAETransformer(VariationalModel):
         encoder: Any = None,
         decoder: Any = None,
         init: str = "pca",
+        n_init: int = 1,
         scale: str | None = "global",
         batch_size: int | str = "auto",
         max_iter: int = 200,
@@ -226,6 +234,7 @@ class VAETransformer(VariationalModel):
         self.encoder = encoder
         self.decoder = decoder
         self.init = init
+        self.n_init = n_init
         self.scale = scale
         self.batch_size = batch_size
         self.max_iter = max_iter

@@ -76,7 +76,10 @@ class VariationalModel(GenerativeAutoencoder):
         float
             Mean of `score_samples`.
         """
-        return float(self.score_samples(X).mean())
+        return super().score(X)
+
+    def _score(self, X: Any) -> float:
+        return float(self._lower_bounds(X).mean())
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the evidence lower bound of each row, in nats, at beta 1.

@@ -31,7 +31,7 @@ FLOORS = [
     ["_axes", "_basis", "_batches", "_encoding"],
     ["_steps", "_bounds", "_probabilistic"],
     ["_training", "_inference"],
-    ["_sampling", "_persistence", "_session", "_description", "_pretraining"],
+    ["_sampling", "_persistence", "_session", "_description", "_pretraining", "_restarts"],
     ["_fitting", "priors"],
     ["_base"],
     ["_variational", "_discrete"],
