@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ._blocks import in_threads
-from ._device import one_thread, threads_for
+from ._device import OneThread, threads_for
 from ._input import dense
 
 Map = Callable[[np.ndarray], np.ndarray]
@@ -133,7 +133,7 @@ def code_moments(X: Any, codes: np.ndarray, row_mean: np.ndarray, decode: Map) -
         rows = dense(X[some]) - row_mean
         decoded = decode(codes[some]).astype(np.float64)
         decoded -= row_mean
-        with one_thread():
+        with OneThread():
             cross = _product(decoded, centred[some])
             row_cross = _product(rows, centred[some])
         total = _sum_of_squares(rows)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ._device import one_thread, own_modes
+from ._device import Evaluation
 
 Map = Callable[[Tensor], Tensor]
 Cut = tuple[int, int, int]  # start, stop and size of a block
@@ -46,7 +46,7 @@ def sizes_that_round_alike(maps: Iterable[tuple[Map, int]], widest: int, like: T
     largest = next((size for size in _SIZES if size * widest <= _BLOCK_ENTRIES), UNKNOWN_SIZES[0])
     alike = [size for size in _SIZES if size < largest]
     n_rows, generator = max(alike, default=0), Generator("cpu").manual_seed(0)
-    with own_modes(gradients=False), one_thread():
+    with Evaluation():
         for function, width in maps:
             shape = (largest, width)
             rows = torch.randn(shape, generator=generator, dtype=like.dtype, device="cpu")
@@ -117,7 +117,7 @@ def _work_alone(
 ) -> list[np.ndarray]:
     """Apply a function to blocks on one thread; write to `joined`, or return the results."""
     found = []
-    with own_modes(gradients=False), one_thread(), np.errstate(over="ignore", invalid="ignore"):
+    with Evaluation():
         for start, stop, size in cuts:
             result = function(start, stop, size)
             if joined is None:

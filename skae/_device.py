@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import lru_cache
 from glob import glob
 from typing import Any
@@ -60,16 +60,16 @@ def own_modes(*, gradients: bool) -> Iterator[None]:
         np.errstate(all="warn", under="ignore"),
         torch.inference_mode(not gradients),
         torch.set_grad_enabled(gradients),
-        _without_autocast("cpu"),
-        _without_autocast("cuda"),
+        ExitStack() as stack,
     ):
+        for context in _without_autocast():
+            stack.enter_context(context)
         yield
 
 
-def _without_autocast(device_type: str) -> AbstractContextManager[object]:
-    if not torch.is_autocast_enabled(device_type):
-        return nullcontext()
-    return torch.autocast(device_type, enabled=False)
+def _without_autocast() -> list[AbstractContextManager[object]]:
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    return [torch.autocast(kind, enabled=False) for kind in kinds]
 
 
 @contextmanager
@@ -94,28 +94,49 @@ def threads_for(multiply_adds: int) -> Iterator[None]:
     if multiply_adds >= _PARALLEL_WORK:
         yield
     else:
-        with one_thread():
+        with OneThread():
             yield
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread in a block.
+class OneThread:
+    """Context in which torch uses one thread.
 
     The limits are those of OpenMP and MKL for the calling thread, so blocks in other threads are
     not touched.
     """
-    runtimes, limit_mkl = _openmp(), _mkl_limit()
-    before = [runtime.omp_get_max_threads() for runtime in runtimes]
-    mkl_before = limit_mkl(1)
-    for runtime in runtimes:
-        runtime.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        limit_mkl(mkl_before)
-        for runtime, n_threads in zip(runtimes, before, strict=True):
+
+    def __enter__(self) -> None:
+        runtimes, limit_mkl = _openmp(), _mkl_limit()
+        self._before = [runtime.omp_get_max_threads() for runtime in runtimes]
+        self._mkl_before = limit_mkl(1)
+        for runtime in runtimes:
+            runtime.omp_set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        _mkl_limit()(self._mkl_before)
+        for runtime, n_threads in zip(_openmp(), self._before, strict=True):
             runtime.omp_set_num_threads(n_threads)
+
+
+class Evaluation:
+    """Context for evaluation: `own_modes` without gradients, on one thread; overflows are silent.
+
+    It is entered for single rows, so it does no more than it must.
+    """
+
+    def __enter__(self) -> None:
+        self._contexts: list[AbstractContextManager[object]] = [
+            np.errstate(divide="warn", under="ignore", over="ignore", invalid="ignore"),
+            torch.inference_mode(),
+            OneThread(),
+            *_without_autocast(),
+        ]
+        for context in self._contexts:
+            context.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for context in reversed(self._contexts):
+            context.__exit__(*error)
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -56,8 +57,7 @@ class FittedNet:
         self.build, self.arrays, self.scaling = build, arrays, scaling
         self.link, self.basis = link, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
-        self._core_sizes: dict[torch.dtype, list[int]] = {}
-        self._basis_sizes: dict[torch.dtype, tuple[LatentBasis, list[int]]] = {}
+        self._alike: dict[tuple[str, Any], list[int]] = {}
 
     @classmethod
     def from_core(
@@ -87,6 +87,7 @@ class FittedNet:
             {name: torch.tensor(array, device="cpu") for name, array in self.arrays.items()}
         )
         self._cores[torch.float32, _CPU] = blank.eval()
+        self._foreign = blank.has_foreign_parts
 
     def make_core(self) -> Core:
         """Return a new float32 core on the CPU with these weights, to be trained."""
@@ -209,6 +210,7 @@ class FittedNet:
         """
         dtype = np.dtype(dtype or X.dtype)
         core = self.core(_TORCH_DTYPES[dtype.name], device)
+        foreign = self._foreign
 
         def start_work() -> Work:
             places: dict[int, np.ndarray] = {}
@@ -221,15 +223,17 @@ class FittedNet:
                 enter(rows, place[:n_rows])
                 place[n_rows:] = 0.0
                 x = torch.from_numpy(place).to(device)
-                with lent_to(core, x):
+                with lent_to(core, x) if foreign else nullcontext():
                     result = function(core, x)
                 return leave(rows, result[:n_rows].cpu().numpy())
 
             return work
 
-        cuts = cut(X.shape[0], self._sizes(core) if known else UNKNOWN_SIZES)
-        shareable = device.type == "cpu" and not core.has_foreign_parts and not in_order
-        joined = map_blocks(start_work, cuts, core.n_weights * X.shape[0] if shareable else 0)
+        sizes = self._sizes(core, dtype.name, device) if known and not foreign else UNKNOWN_SIZES
+        shareable = device.type == "cpu" and not foreign and not in_order
+        cuts = cut(X.shape[0], sizes)
+        work = core.n_weights * X.shape[0] if shareable and len(cuts) > 1 else 0
+        joined = map_blocks(start_work, cuts, work)
         if not np.isfinite(joined).all():
             raise ValueError(
                 "The result is not finite: the input holds values too far outside the range of "
@@ -237,23 +241,22 @@ class FittedNet:
             )
         return joined
 
-    def _sizes(self, core: Core) -> list[int]:
-        """Return the sizes of blocks in which rows may pass through a core and the basis."""
-        like = next(core.parameters(), None)
-        if like is None or like.device != _CPU or core.has_foreign_parts:
-            return list(UNKNOWN_SIZES)
-        if like.dtype not in self._core_sizes:
+    def _sizes(self, core: Core, dtype: str, device: torch.device) -> Sequence[int]:
+        """Return the sizes of blocks in which rows may pass through a built-in core and the basis.
+
+        They are found out when they are first needed.
+        """
+        if device != _CPU:
+            return UNKNOWN_SIZES
+        basis = self.basis
+        key = dtype, None if basis is None else basis.forward.shape
+        if key not in self._alike:
             maps = core.row_maps(len(self.scaling.mean))
-            self._core_sizes[like.dtype] = sizes_that_round_alike(maps, core.widest, like)
-        sizes, basis = self._core_sizes[like.dtype], self.basis
-        if basis is None:
-            return sizes
-        if self._basis_sizes.get(like.dtype, (None, []))[0] is not basis:
-            n_components, n_raw = basis.forward.shape
-            maps = [(basis.enter, n_raw), (basis.leave, n_components)]
-            alike = sizes_that_round_alike(maps, core.widest, like)
-            self._basis_sizes[like.dtype] = basis, [size for size in sizes if size in alike]
-        return self._basis_sizes[like.dtype][1]
+            if basis is not None:
+                maps += zip((basis.enter, basis.leave), basis.forward.shape[::-1], strict=True)
+            like = next(core.parameters())
+            self._alike[key] = sizes_that_round_alike(maps, core.widest, like)
+        return self._alike[key]
 
 
 def _copy(rows: np.ndarray, place: np.ndarray) -> np.ndarray:

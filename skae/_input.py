@@ -51,14 +51,18 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
         In scikit-learn's words for everything it refuses; for masked arrays, whose mask it would
         drop; and for values whose squares overflow.
     """
-    _refuse_masks_and_dates(X)
+    if type(X) is not np.ndarray or X.dtype.kind in "mM":
+        _refuse_masks_and_dates(X)
+        X = _without_torch(X)
     X = validate_data(
         estimator,
-        _without_torch(X),
+        X,
         accept_sparse="csr",
         dtype=[np.float64, np.float32],
         reset=reset,
     )
+    if X.dtype == np.float32:
+        return X
     values = X.data if sparse.issparse(X) else X
     largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
     if largest > _LARGEST:

@@ -101,7 +101,9 @@ class MLP(nn.Module):
 
     def _nonlinear(self, x: Tensor, masks: Tensor | None) -> Tensor:
         if masks is None:
-            return self.layers(x)
+            for layer in self._modules["layers"]._modules.values():
+                x = layer.forward(x)
+            return x
         *stages, last = self.stages()
         for stage, mask in zip(
             stages, torch.split(masks, self.hidden_layer_sizes, dim=1), strict=True

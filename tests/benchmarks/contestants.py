@@ -6,6 +6,7 @@ when they are called.
 """
 
 import io
+import itertools
 import logging
 import os
 import pickle
@@ -13,6 +14,7 @@ import tempfile
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ def _layers(widths):
     from torch import nn
 
     layers = []
-    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(widths):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -321,14 +323,12 @@ def skae(X, work, seed):
 def skae_own_modules(X, work, seed):
     """Train networks of the user's own by skae, which differentiates them automatically."""
     hidden = list(work["hidden"])
-
-    def encoder(n_in, n_out):
-        return _layers([n_in, *hidden, n_out])
-
-    def decoder(n_in, n_out):
-        return _layers([n_in, *hidden[::-1], n_out])
-
+    encoder, decoder = partial(_between, hidden), partial(_between, hidden[::-1])
     return _skae(X, work, seed, encoder=encoder, decoder=decoder, **_same(work))
+
+
+def _between(hidden, n_in, n_out):
+    return _layers([n_in, *hidden, n_out])
 
 
 def skae_defaults(X, work, seed):

@@ -4,10 +4,10 @@
     python tests/benchmarks/speed.py --data FOLDER --figure docs/_static/speed.png
     python tests/benchmarks/speed.py --kinds autoencoder --works "W1, batch 32" --repeats 7
 
-FOLDER holds ``mnist.npz`` with ``X_train``; without it the workload on MNIST is left out. Peers that
-are not installed (skorch, pythae, pyod) are left out too. Every contestant has a process of its own,
-warm after a small fit; fits are interleaved, A B C A B C, and the tables hold medians. The squared
-error that each reached stands beside its time: a fast fit that learned less does not count.
+FOLDER holds ``mnist.npz`` with ``X_train``; without it the workload on MNIST is left out. Peers
+that are not installed (skorch, pythae, pyod) are left out too. Every contestant has a process of
+its own, warm after a small fit; fits are interleaved, A B C A B C, and the tables hold medians. The
+squared error that each reached stands beside its time: a fast fit that learned less does not count.
 
 Beside whole fits it measures, on W1 and W2, `transform` of all rows and of one, the peak of memory
 above the data during a fit, the size of a pickle; and in fresh processes, imports and a first fit.
@@ -63,8 +63,8 @@ def serve(name, folder):
                 fit(X[: 4 * work["batch"] + 3].copy(), work | {"epochs": 1}, 0)
                 warm.add(work["kind"])
             answer = measure(fit, X, work)
-        except ImportError as error:
-            answer = {"missing": str(error)}
+        except Exception as error:
+            answer = {"missing": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -146,6 +146,9 @@ def race(work, names, folder, repeats):
             answers[contestant.name].append(contestant.ask(request))
     for contestant in contestants:
         contestant.leave()
+        for answer in answers[contestant.name][-1:]:
+            if "missing" in answer:
+                print(f"\n{contestant.name} is left out: {answer['missing']}.")
     return {n: a for n, a in answers.items() if a and not any("missing" in each for each in a)}
 
 
