@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -18,8 +18,8 @@ from ._input import dense
 Map = Callable[[np.ndarray], np.ndarray]
 
 # Rows decoded at once while codes are described, and the most values that these may have.
-_ROWS_AT_ONCE = 1024
-_PIECE_VALUES = 2**22
+_ROWS_AT_ONCE = 4096
+_PIECE_VALUES = 2**20
 # What the codes explain one by one is estimated from so many rows that about this many are decoded.
 _MOST_DECODED = 2**16
 # A direction of the codes that hardly moves the reconstruction linearly keeps this share of the
@@ -140,8 +140,7 @@ def code_moments(X: Any, codes: np.ndarray, row_mean: np.ndarray, decode: Map) -
         decoded -= rows
         return cross, row_cross, total, _sum_of_squares(decoded)
 
-    work = len(codes) * centred.shape[1] * X.shape[1]
-    found = in_threads(sums, _pieces(X), work)
+    found = in_threads(sums, _pieces(X))
     cross, row_cross, total, unexplained = (sum(each) for each in zip(*found, strict=True))
     cross, row_cross = cross / len(codes), row_cross / len(codes)
     return CodeMoments(mean, covariance, cross, row_cross, row_mean, total, unexplained)
@@ -156,11 +155,11 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (torch.from_numpy(left).T @ torch.from_numpy(right)).numpy()
 
 
-def _pieces(X: Any) -> Iterator[slice]:
-    """Yield slices of rows that are not too much when dense."""
+def _pieces(X: Any) -> list[slice]:
+    """Return slices of rows that are not too much when dense."""
     n_rows, n_features = X.shape
     at_once = min(_ROWS_AT_ONCE, max(1, _PIECE_VALUES // n_features))
-    return (slice(start, start + at_once) for start in range(0, n_rows, at_once))
+    return [slice(start, start + at_once) for start in range(0, n_rows, at_once)]
 
 
 def step_through(n_decoded: int) -> int:
@@ -259,8 +258,7 @@ def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map, rest: np.ndarray
             errors[j] = _sum_of_squares(decode(kept) - x)
         return errors
 
-    found = in_threads(squares, _pieces(X), codes.size * X.shape[1])
-    return np.sum(found, axis=0)
+    return np.sum(in_threads(squares, _pieces(X)), axis=0)
 
 
 def explained_ratios(

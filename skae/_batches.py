@@ -136,6 +136,10 @@ class ResidentRows(Rows):
             return self.values.index_select(0, index)
         return torch.index_select(self.values, 0, index, out=place)
 
+    def in_order(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield all rows once, in batches, in order, without a copy."""
+        return iter(self.values.split(batch_size))
+
 
 def make_rows(X: Any, index: np.ndarray, scaling: Scaling, device: torch.device) -> Rows:
     """Return rows of X, dense or CSR, resident on the device if they fit and else streamed."""

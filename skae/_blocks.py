@@ -96,17 +96,15 @@ def map_blocks(start: Callable[[], Work], cuts: Sequence[Cut], multiply_adds: in
     def work(share: list[Cut]) -> None:
         _work_alone(start(), share, joined)
 
-    n_threads = torch.get_num_threads()
-    in_threads(work, [others[i::n_threads] for i in range(n_threads)], multiply_adds)
+    n_threads = torch.get_num_threads() if multiply_adds >= _PARALLEL_WORK else 1
+    in_threads(work, [others[i::n_threads] for i in range(n_threads)])
     return joined
 
 
-def in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], multiply_adds: int
-) -> list[Result]:
-    """Return a function's results, in the items' order; threads share these where it pays."""
-    n_threads = torch.get_num_threads()
-    if n_threads == 1 or multiply_adds < _PARALLEL_WORK:
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return a function's results, in the items' order; threads share the items."""
+    n_threads = min(torch.get_num_threads(), len(items))
+    if n_threads == 1:
         return [function(item) for item in items]
     with ThreadPoolExecutor(n_threads) as pool:
         return list(pool.map(function, items))

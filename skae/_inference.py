@@ -16,7 +16,7 @@ from ._basis import LatentBasis
 from ._blocks import UNKNOWN_SIZES, Work, cut, map_blocks, sizes_that_round_alike
 from ._input import Scaling, as_array
 from .modules import Core
-from .modules._building import lent_to
+from .modules._building import lent_to, seed_alike
 from .objectives import Loss
 
 _CPU = torch.device("cpu")
@@ -223,8 +223,9 @@ class FittedNet:
                 enter(rows, place[:n_rows])
                 place[n_rows:] = 0.0
                 x = torch.from_numpy(place).to(device)
-                with lent_to(core, x) if foreign else nullcontext():
-                    result = function(core, x)
+                if foreign:
+                    seed_alike(device)
+                result = function(core, x)
                 return leave(rows, result[:n_rows].cpu().numpy())
 
             return work
@@ -233,7 +234,8 @@ class FittedNet:
         shareable = device.type == "cpu" and not foreign and not in_order
         cuts = cut(X.shape[0], sizes)
         work = core.n_weights * X.shape[0] if shareable and len(cuts) > 1 else 0
-        joined = map_blocks(start_work, cuts, work)
+        with lent_to(core, next(core.parameters())) if foreign else nullcontext():
+            joined = map_blocks(start_work, cuts, work)
         if not np.isfinite(joined).all():
             raise ValueError(
                 "The result is not finite: the input holds values too far outside the range of "

@@ -19,7 +19,7 @@ Fit = tuple[Any, float, list[warnings.WarningMessage]]
 
 
 def fit_best(estimator: Any, X: Any, X_val: Any) -> tuple[Any, np.ndarray]:
-    """Fit copies of an estimator from ``n_init`` seeds; return the one that scores best, and scores.
+    """Fit copies of an estimator from ``n_init`` seeds; return the best one, and scores.
 
     Seeds are ``check_random_state(random_state).randint(2**31 - 1, size=n_init)``. On the CPU the
     fits run in as many processes as there are cores, with one thread each, or as

@@ -78,7 +78,9 @@ class HeldOut:
         losses, start = [], 0
         differentiates = self.objective.needs_input_gradient
         same_draws = Generator("cpu").manual_seed(self.seed)
-        self.core.eval()
+        foreign = self.core.has_foreign_parts
+        if foreign:
+            self.core.eval()
         at_once = max(1, _EVALUATION_ROWS // self.core.n_draws)
         with torch.set_grad_enabled(differentiates):
             for x in self.rows.in_order(at_once):
@@ -90,7 +92,8 @@ class HeldOut:
                     out = self.core(x_in, noise)
                 losses.append(self.objective(x, out).detach().double())
                 start += len(x)
-        self.core.train()
+        if foreign:
+            self.core.train()
         return torch.cat(losses).cpu()
 
 
@@ -104,16 +107,18 @@ class _Best:
         self.start_state = self.state = step.snapshot()
         self.loss, self.waited = math.inf, 0
 
-    def consider(self, losses: Tensor, tol: float) -> None:
+    def consider(self, losses: Tensor, state: list[Tensor], tol: float) -> float:
         """Keep the step's state if it is the best; count epochs without a gain of `tol`.
 
-        Those do not count in which weights of the objective are not yet what they will be.
+        Those do not count in which weights of the objective are not yet what they will be. Returns
+        the mean loss.
         """
         loss = float(losses.mean())
         counts = loss >= self.loss - tol and self.step.objective.settled
         self.waited = self.waited + 1 if counts else 0
         if loss < self.loss:
-            self.loss, self.losses, self.state = loss, losses, self.step.snapshot()
+            self.loss, self.losses, self.state = loss, losses, state
+        return loss
 
     def restore(self) -> None:
         """Go to the best state; to the start where the gain over it is within its noise.
@@ -201,20 +206,19 @@ def train(
         after_epoch()
         loss = step.end_epoch()
         losses = held_out.losses() if held_out and stops_early else None
-        if not math.isfinite(loss) or not (losses is None or bool(losses.isfinite().all())):
+        if not math.isfinite(loss) or not (losses is None or math.isfinite(losses.sum())):
             retries += 1
             _retry(step, last_good, retries, history.n_epochs + 1)
             continue
         last_good = step.snapshot()
         history.loss_curve.append(loss)
         if best and losses is not None:
-            history.validation_loss_curve.append(float(losses.mean()))
-            best.consider(losses, tol)
+            history.validation_loss_curve.append(best.consider(losses, last_good, tol))
         report(history)
     if history.loss_curve:
         history.best_loss = history.loss_curve[-1]
     if best and held_out and not stops_early:
-        best.consider(held_out.losses(), tol)
+        best.consider(held_out.losses(), last_good, tol)
         best.restore()
         if best.state is best.start_state:
             history.best_loss = best.loss

@@ -121,7 +121,7 @@ def assert_agree(core, objective, **settings):
     found = run(ExplicitStep, core, objective, **settings)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
-    assert (expected[0] != 0).double().mean() > 0.8  # all but what feeds dead units has moved
+    assert (expected[0] != 0).double().mean() > 0.6  # all but what feeds dead units has moved
 
 
 CODES = {

@@ -159,11 +159,11 @@ def foreign_code(
         Where the code computes; None is the CPU.
     """
     device = device or torch.device("cpu")
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index or 0])
+    generators = _global_generators(device)
     seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
-    with _LOAN, device:
+    # A device context slows every call of torch down.
+    elsewhere = torch.get_default_device() != device
+    with _LOAN, device if elsewhere else nullcontext():
         states, default = [own.get_state() for own in generators], torch.get_default_dtype()
         try:
             torch.set_default_dtype(dtype)
@@ -174,6 +174,19 @@ def foreign_code(
             torch.set_default_dtype(default)
             for own, state in zip(generators, states, strict=True):
                 own.set_state(state)
+
+
+def _global_generators(device: torch.device) -> list[Generator]:
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    return generators
+
+
+def seed_alike(device: torch.device) -> None:
+    """Seed the global generators, while they are lent, as for any other rows."""
+    for generator in _global_generators(device):
+        generator.manual_seed(0)
 
 
 def lent_to(

@@ -16,17 +16,16 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
-_RECTIFIERS = {"gelu", "relu", "silu"}
 
 
-def linear(n_in: int, n_out: int, generator: Generator, gain: float = 1.0) -> nn.Linear:
-    """Make a float32 linear layer with Glorot-uniform weights and zero biases.
+def linear(n_in: int, n_out: int, generator: Generator) -> nn.Linear:
+    """Make a float32 linear layer, weights and biases uniform within ``1 / sqrt(n_in)`` of zero.
 
-    Unlike ``nn.Linear(...)`` it draws from `generator`, never from torch's global one.
+    That is how ``nn.Linear(...)`` starts, but drawn from `generator`, never from torch's global one.
     """
     layer = nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
-    nn.init.xavier_uniform_(layer.weight, gain=gain, generator=generator)
-    nn.init.zeros_(layer.bias)
+    for parameter in (layer.weight, layer.bias):
+        nn.init.uniform_(parameter, -(n_in**-0.5), n_in**-0.5, generator=generator)
     return layer
 
 
@@ -74,17 +73,17 @@ class MLP(nn.Module):
         super().__init__()
         self.hidden_layer_sizes = list(hidden_layer_sizes)
         generator = generator or torch.Generator("cpu").manual_seed(0)
-        gain = 2**0.5 if activation in _RECTIFIERS else 1.0
         widths = [n_in, *hidden_layer_sizes]
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(widths):
-            layers += [linear(fan_in, fan_out, generator, gain), ACTIVATIONS[activation]()]
+            layers += [linear(fan_in, fan_out, generator), ACTIVATIONS[activation]()]
         direct = skip or not hidden_layer_sizes
         self.linear = linear(n_in, n_out, generator) if direct else None
         if hidden_layer_sizes:
             last = linear(widths[-1], n_out, generator)
             if skip:
                 nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
             layers.append(last)
         self.layers = nn.Sequential(*layers)
 

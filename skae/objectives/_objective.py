@@ -211,9 +211,13 @@ class Objective:
         ValueError
             If a term does not return one value per row.
         """
-        total = x.new_zeros(len(x))
+        total = None
         for term in self.terms:
             values = term(x, out)
             check_per_row(values, len(x), type(term).__name__)
-            total = total + value_at(term.weight, self.progress) * values
+            weight = value_at(term.weight, self.progress)
+            values = values if weight == 1 else weight * values
+            total = values if total is None else total + values
+        if total is None:
+            return x.new_zeros(len(x))
         return total

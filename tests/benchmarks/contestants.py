@@ -139,8 +139,9 @@ def mlp_regressor(X, work, seed):
 
     widths = *work["hidden"], work["codes"], *work["hidden"][::-1]
     settings = dict(batch_size=work["batch"], max_iter=work["epochs"], learning_rate_init=RATE)
+    settings["n_iter_no_change"] = 10**6
     model = MLPRegressor(
-        widths, alpha=0.0, tol=0, n_iter_no_change=10**6, random_state=seed, **settings
+        hidden_layer_sizes=widths, alpha=0.0, tol=0, random_state=seed, **settings
     ).fit(X, X)
     return Fitted(model.predict, model.predict, lambda: len(pickle.dumps(model)))
 
