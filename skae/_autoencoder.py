@@ -174,7 +174,7 @@ default=None
         Score of the training rows when only the first code is let through and the others are left
         at their means, and then the gain as each next one is let through. Sums to their score. For
         a nonlinear net a gain can be larger than the one before it, or negative. Of large data
-        (more than 2**16 codes) the gains are estimates, from part of the rows.
+        (more than 2**15 codes) the gains are estimates, from part of the rows.
     singular_values_ : ndarray of shape (n_components_,)
         Root of the sum of squares of each code about its mean, before whitening.
     noise_variance_ : float

@@ -21,7 +21,7 @@ Map = Callable[[np.ndarray], np.ndarray]
 _ROWS_AT_ONCE = 4096
 _PIECE_VALUES = 2**20
 # What the codes explain one by one is estimated from so many rows that about this many are decoded.
-_MOST_DECODED = 2**16
+_MOST_DECODED = 2**15
 # A direction of the codes that hardly moves the reconstruction linearly keeps this share of the
 # largest one's scale, so that the map stays invertible for what the decoder does with it.
 _SMALLEST_SCALE = 1e-6
@@ -131,7 +131,7 @@ def code_moments(X: Any, codes: np.ndarray, row_mean: np.ndarray, decode: Map) -
 
     def sums(some: slice) -> tuple[Any, ...]:
         rows = dense(X[some]) - row_mean
-        decoded = decode(codes[some]).astype(np.float64)
+        decoded = decode(codes[some])
         decoded -= row_mean
         with OneThread():
             cross = _product(decoded, centred[some])
@@ -255,7 +255,9 @@ def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map, rest: np.ndarray
         errors = np.zeros(codes.shape[1])
         for j in range(len(errors)):
             kept[:, j] = codes[rows, j]
-            errors[j] = _sum_of_squares(decode(kept) - x)
+            decoded = decode(kept)
+            decoded -= x
+            errors[j] = _sum_of_squares(decoded)
         return errors
 
     return np.sum(in_threads(squares, _pieces(X)), axis=0)

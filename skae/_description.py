@@ -75,7 +75,7 @@ class Description:
         return self.net.encode(X, self.device)
 
     def _decode(self, codes: np.ndarray) -> np.ndarray:
-        return self.net.decode(codes, self.device)
+        return self.net.decode(codes, self.device, np.float64)
 
     def truncate(self, fraction: float, rows: Any) -> None:
         """Keep the fewest codes with which `rows` score `fraction`, or all with a warning."""

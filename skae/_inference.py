@@ -106,11 +106,14 @@ class FittedNet:
         """Return the codes of rows X, shape (n_rows, n_components), in X's dtype."""
         return self.map_rows(self._codes, X, device)
 
-    def decode(self, Z: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return the rows that codes Z stand for, shape (n_rows, n_features), in Z's dtype."""
+    def decode(self, Z: np.ndarray, device: torch.device, dtype: Any = None) -> np.ndarray:
+        """Return the rows that codes Z stand for, (n_rows, n_features), in Z's dtype or `dtype`.
+
+        It is computed in Z's.
+        """
 
         def from_net(_: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-            return self._leave_net(x_hat).astype(Z.dtype, copy=False)
+            return self._leave_net(x_hat).astype(dtype or Z.dtype, copy=False)
 
         return self._map(self._rows, Z, device, _copy, from_net)
 

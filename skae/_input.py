@@ -15,7 +15,8 @@ from sklearn.utils.validation import validate_data
 
 # Rows per dense float64 block in which statistics are computed; a constant, so that sums round
 # alike for dense, sparse and memory-mapped input.
-_BLOCK_BYTES = 2**25
+_BLOCK_BYTES = 2**21
+_COLUMN_BYTES = 2**25
 # Squares of larger values overflow float64.
 _LARGEST = 1e150
 # Variances below are cut short by underflow.
@@ -272,8 +273,10 @@ class Scaling:
         if rows.dtype == np.float32 and self._single is not None:
             center, remainder, scale = self._single
             net = np.subtract(rows, center, out=out)
-            net -= remainder
-            net /= scale
+            if remainder is not None:
+                net -= remainder
+            if scale is not None:
+                net /= scale
             return net
         net = rows - self.center
         net /= self.scale
@@ -289,13 +292,17 @@ class Scaling:
         return raw
 
     @cached_property
-    def _single(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Center, its remainder beyond float32, and scale, if that can be divided by in float32."""
+    def _single(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None] | None:
+        """Center, its remainder beyond float32, and scale, in float32; None if that is too small.
+
+        A remainder of zeros and a scale of ones are None.
+        """
         if self.scale.min() < _SMALLEST_SINGLE_SCALE:
             return None
-        center = self.center.astype(np.float32)
+        center, scale = self.center.astype(np.float32), self.scale.astype(np.float32)
         remainder = (self.center - center).astype(np.float32)
-        return center, remainder, self.scale.astype(np.float32)
+        divides, corrects = bool((scale != 1).any()), bool(remainder.any())
+        return center, remainder if corrects else None, scale if divides else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}
@@ -366,7 +373,7 @@ class CentredRows:
     def column_blocks(self) -> Iterator[np.ndarray]:
         """Yield consecutive columns as dense float64 blocks of all rows."""
         columns = self.X.tocsc() if self.sparse else self.X
-        width = max(1, _BLOCK_BYTES // (8 * self.shape[0]))
+        width = max(1, _COLUMN_BYTES // (8 * self.shape[0]))
         for start in range(0, self.shape[1], width):
             some = slice(start, start + width)
             yield (dense(columns[:, some]) - self.mean[some]) / self.scale[some]

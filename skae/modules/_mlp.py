@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 def linear(n_in: int, n_out: int, generator: Generator) -> nn.Linear:
     """Make a float32 linear layer, weights and biases uniform within ``1 / sqrt(n_in)`` of zero.
 
-    That is how ``nn.Linear(...)`` starts, but drawn from `generator`, never from torch's global one.
+    That is how ``nn.Linear(...)`` starts too, but drawn from `generator`, not from torch's own.
     """
     layer = nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
     for parameter in (layer.weight, layer.bias):
@@ -100,7 +100,7 @@ class MLP(nn.Module):
 
     def _nonlinear(self, x: Tensor, masks: Tensor | None) -> Tensor:
         if masks is None:
-            for layer in self._modules["layers"]._modules.values():
+            for layer in self.layers:
                 x = layer.forward(x)
             return x
         *stages, last = self.stages()
