@@ -17,9 +17,11 @@ from ._input import dense
 
 Map = Callable[[np.ndarray], np.ndarray]
 
-# Rows decoded at once while codes are described, and the most values that these may have.
+# Rows decoded at once while codes are described, about the most values that these may have, and
+# what their number is a multiple of, so that they pass in few blocks.
 _ROWS_AT_ONCE = 4096
-_PIECE_VALUES = 2**20
+_PIECE_VALUES = 2**18
+_MULTIPLE = 128
 # What the codes explain one by one is estimated from so many rows that about this many are decoded.
 _MOST_DECODED = 2**15
 # A direction of the codes that hardly moves the reconstruction linearly keeps this share of the
@@ -125,24 +127,23 @@ class CodeMoments:
 def code_moments(X: Any, codes: np.ndarray, row_mean: np.ndarray, decode: Map) -> CodeMoments:
     """Decode the codes of rows X, dense or CSR, and return the moments of the result."""
     mean = codes.mean(0, dtype=np.float64)
-    centred = codes - mean
-    with threads_for(_ROWS_AT_ONCE * len(mean) ** 2):
-        covariance = _product(centred, centred) / len(codes)
 
-    def sums(some: slice) -> tuple[Any, ...]:
-        rows = dense(X[some]) - row_mean
+    def moments(some: slice) -> tuple[np.ndarray, float, float]:
+        rows, centred = dense(X[some]) - row_mean, codes[some] - mean
         decoded = decode(codes[some])
         decoded -= row_mean
         with OneThread():
-            cross = _product(decoded, centred[some])
-            row_cross = _product(rows, centred[some])
+            products = [_product(left, centred) for left in (centred, decoded, rows)]
         total = _sum_of_squares(rows)
         decoded -= rows
-        return cross, row_cross, total, _sum_of_squares(decoded)
+        return np.vstack(products), total, _sum_of_squares(decoded)
 
-    found = in_threads(sums, _pieces(X))
-    cross, row_cross, total, unexplained = (sum(each) for each in zip(*found, strict=True))
-    cross, row_cross = cross / len(codes), row_cross / len(codes)
+    products, total, unexplained = np.zeros((len(mean) + 2 * X.shape[1], len(mean))), 0.0, 0.0
+    for found in in_threads(moments, _pieces(X)):
+        products += found[0]
+        total, unexplained = total + found[1], unexplained + found[2]
+    ends = len(mean), len(mean) + X.shape[1]
+    covariance, cross, row_cross = np.split(products / len(codes), ends)
     return CodeMoments(mean, covariance, cross, row_cross, row_mean, total, unexplained)
 
 
@@ -158,7 +159,8 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _pieces(X: Any) -> list[slice]:
     """Return slices of rows that are not too much when dense."""
     n_rows, n_features = X.shape
-    at_once = min(_ROWS_AT_ONCE, max(1, _PIECE_VALUES // n_features))
+    n_multiples = _PIECE_VALUES // (n_features * _MULTIPLE)
+    at_once = min(_ROWS_AT_ONCE, _MULTIPLE * max(1, n_multiples))
     return [slice(start, start + at_once) for start in range(0, n_rows, at_once)]
 
 
@@ -260,7 +262,7 @@ def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map, rest: np.ndarray
             errors[j] = _sum_of_squares(decoded)
         return errors
 
-    return np.sum(in_threads(squares, _pieces(X)), axis=0)
+    return np.sum(list(in_threads(squares, _pieces(X))), axis=0)
 
 
 def explained_ratios(

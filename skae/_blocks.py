@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,11 +19,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Rows per block, largest first.
-_SIZES = (1024, 128, 16)
+_SIZES = (512, 128, 16)
 # Where it is not known how products round, all have this size.
 UNKNOWN_SIZES = (128,)
 # Larger blocks than this many entries would leave the cache.
-_BLOCK_ENTRIES = 2**20
+_BLOCK_ENTRIES = 2**19
 # So many multiply-adds are worth starting threads for.
 _PARALLEL_WORK = 100_000_000
 
@@ -97,17 +97,19 @@ def map_blocks(start: Callable[[], Work], cuts: Sequence[Cut], multiply_adds: in
         _work_alone(start(), share, joined)
 
     n_threads = torch.get_num_threads() if multiply_adds >= _PARALLEL_WORK else 1
-    in_threads(work, [others[i::n_threads] for i in range(n_threads)])
+    for _ in in_threads(work, [others[i::n_threads] for i in range(n_threads)]):
+        pass
     return joined
 
 
-def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Return a function's results, in the items' order; threads share the items."""
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield a function's results, in the items' order; threads share the items."""
     n_threads = min(torch.get_num_threads(), len(items))
     if n_threads == 1:
-        return [function(item) for item in items]
+        yield from map(function, items)
+        return
     with ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(function, items))
+        yield from pool.map(function, items)
 
 
 def _work_alone(

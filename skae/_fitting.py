@@ -171,6 +171,7 @@ class Fitting(GuardedState, ABC):
         self.loss_curve_ = history.loss_curve
         self.validation_loss_curve_ = history.validation_loss_curve
         self._commit(session, history)
+        del session, rows, judge
         known = self._describe(X, held_out, start)
         self._publish(X, n_before=0, known=known)
         return X if held_out is None else held_out

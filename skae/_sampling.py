@@ -16,6 +16,7 @@ from ._distributed import agreed
 from ._input import Scaling
 from ._random import draw_seed, normal, numpy_generator
 
+_ROWS_AT_ONCE = 8192
 # Where distributions of single features are measured: 65 levels, dense at the tails.
 _LEVELS = 0.5 - 0.5 * np.cos(np.pi * np.linspace(0, 1, 65))
 
@@ -27,12 +28,13 @@ def fit_gaussian(
 
     `before` is the number, mean and covariance of codes to be counted in.
     """
-    values = torch.from_numpy(codes).double()
-    mean = values.mean(0)
-    centred = values - mean
-    with threads_for(len(codes) * codes.shape[1] ** 2):
-        covariance = centred.T @ centred / len(codes)
-    return _pool((len(codes), mean.numpy(), covariance.numpy()), before)
+    mean = codes.mean(0, dtype=np.float64)
+    covariance = np.zeros((codes.shape[1], codes.shape[1]))
+    with threads_for(_ROWS_AT_ONCE * codes.shape[1] ** 2):
+        for start in range(0, len(codes), _ROWS_AT_ONCE):
+            centred = torch.from_numpy(codes[start : start + _ROWS_AT_ONCE] - mean)
+            covariance += (centred.T @ centred).numpy() / len(codes)
+    return _pool((len(codes), mean, covariance), before)
 
 
 def _pool(

@@ -248,9 +248,11 @@ class Step(ABC):
         self._n_rows, self._loss_constant = 0, 0.0
         return float(mean)  # the epoch's one wait for the device
 
-    def snapshot(self) -> list[Tensor]:
-        """Return copies of all state that training changes."""
-        return [tensor.clone() for tensor in self._state]
+    def snapshot(self, spare: list[Tensor] | None = None) -> list[Tensor]:
+        """Return copies of all that training changes, in the tensors of a `spare` snapshot."""
+        if spare is None:
+            return [tensor.clone() for tensor in self._state]
+        return [saved.copy_(tensor) for saved, tensor in zip(spare, self._state, strict=True)]
 
     def restore(self, snapshot: list[Tensor]) -> None:
         """Go back to a snapshot."""

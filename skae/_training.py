@@ -210,7 +210,8 @@ def train(
             retries += 1
             _retry(step, last_good, retries, history.n_epochs + 1)
             continue
-        last_good = step.snapshot()
+        is_kept = best is not None and (last_good is best.state or last_good is best.start_state)
+        last_good = step.snapshot(None if is_kept else last_good)
         history.loss_curve.append(loss)
         if best and losses is not None:
             history.validation_loss_curve.append(best.consider(losses, last_good, tol))

@@ -190,4 +190,3 @@ def test_held_out_noise_is_the_same_at_every_epoch():
     setting = Setting()
 
     assert torch.equal(setting.held_out.losses(), setting.held_out.losses())
-    assert setting.core.training

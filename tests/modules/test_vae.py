@@ -51,6 +51,8 @@ def test_noise_variance_stays_positive():
     """Perfect reconstructions leave the floor, not zero."""
     core = VAE(MLP(2, 4, []), MLP(2, 2, []), Gaussian(), n_components=2, decay=0.0)
     core.start_dispersion(1.0, least=1e-3)
+    for part in (core.encoder, core.decoder):
+        torch.nn.init.zeros_(part.linear.bias)
     x = torch.zeros(4, 2)
     core.observe(x, core(x))
     core.update()
