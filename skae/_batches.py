@@ -44,12 +44,14 @@ class Rows(ABC):
         Number of rows.
     """
 
+    index_device = torch.device("cpu")
+
     def __init__(self, n_rows: int) -> None:
         self.n_rows = n_rows
 
     @abstractmethod
     def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
-        """Return the rows at `index` (an int64 CPU tensor), shape (len(index), n_features).
+        """Return the rows at `index` (int64, on `index_device`), shape (len(index), n_features).
 
         They are written to `place` if there is one.
         """
@@ -66,6 +68,7 @@ class Rows(ABC):
         next one.
         """
         order = torch.randperm(self.n_rows, generator=generator, device="cpu")
+        order = order.to(self.index_device)
         sizes = _batch_sizes(self.n_rows, batch_size)
         places = {size: place_for(size) for size in set(sizes)}
         for index, size in zip(order.split(sizes), sizes, strict=True):
@@ -79,7 +82,7 @@ class Rows(ABC):
     def sample(self, n_rows: int, generator: Generator) -> Iterator[Tensor]:
         """Yield, in pieces, `n_rows` rows drawn without replacement, or all if there are fewer."""
         order = torch.randperm(self.n_rows, generator=generator, device="cpu")
-        for index in order[:n_rows].split(_SAMPLED_AT_ONCE):
+        for index in order[:n_rows].to(self.index_device).split(_SAMPLED_AT_ONCE):
             yield self.take(index)
 
 
@@ -126,12 +129,10 @@ class ResidentRows(Rows):
     def __init__(self, values: Tensor) -> None:
         super().__init__(len(values))
         self.values = values
-        self._on_cpu = values.device.type == "cpu"
+        self.index_device = values.device
 
     def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
         """Gather rows on the device."""
-        if not self._on_cpu:
-            index = index.to(self.values.device)
         if place is None:
             return self.values.index_select(0, index)
         return torch.index_select(self.values, 0, index, out=place)

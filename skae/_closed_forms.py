@@ -79,7 +79,9 @@ class Passes:
         _FAMILIES[type(core)](self, tape, core, list(zip(terms, weights, strict=True)))
         tape.turn()
         self.unit, self.loss_per_row = tape.unit, tape.loss_per_row
-        self.play, self.take_loss = tape.play, tape.take_loss
+        self.take_loss = tape.take_loss
+        on_gpu = like.device.type == "cuda"
+        self.play = tape.captured(core.statistics()) if on_gpu else tape.play
 
 
 def have_closed_form(core: Core, objective: Objective) -> bool:

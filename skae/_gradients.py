@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -97,6 +97,24 @@ class Tape:
         """Make the calls."""
         for call in self.calls:
             call()
+
+    def captured(self, statistics: Sequence[Tensor]) -> Call:
+        """Return what makes all calls as one launch: a CUDA graph of them.
+
+        They are made once before, so that libraries have set themselves up, after which what they
+        added to sums and to the core's `statistics` is taken back.
+        """
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            self.play()
+        torch.cuda.current_stream().wait_stream(side)
+        for total in [*(total for total, _ in self.sums), *statistics]:
+            total.zero_()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.play()
+        return graph.replay
 
     def take_loss(self) -> Tensor:
         """Return the loss counted since the last time, without `loss_per_row`, float64 ()."""

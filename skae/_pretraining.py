@@ -29,7 +29,7 @@ class EncodedRows(Rows):
 
     def __init__(self, rows: Rows, layers: list[nn.Module]) -> None:
         super().__init__(rows.n_rows)
-        self.rows, self.layers = rows, layers
+        self.rows, self.layers, self.index_device = rows, layers, rows.index_device
 
     @torch.no_grad()
     def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:

@@ -1,13 +1,16 @@
 """Tests of gradients written out: they are those of autograd, step after step."""
 
 import itertools
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from skae._closed_forms import have_closed_form
+from skae._closed_forms import Passes, have_closed_form
+from skae._gradients import Tape
 from skae._steps import AutogradStep, ExplicitStep, make_step
 from skae.modules import (
     MLP,
@@ -262,6 +265,63 @@ def test_a_place_for_rows_changes_nothing():
         other(other.place_for(len(batch)).copy_(batch))
     assert torch.equal(x, rows())
     assert torch.equal(one.weights, other.weights)
+
+
+class FakeGraph:
+    """What is captured from a list of calls: all that were made in the meantime."""
+
+    def __init__(self):
+        self.calls = []
+
+    def replay(self):
+        """Make the calls again."""
+        for call in self.calls:
+            call()
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
+def test_a_replayed_graph_of_the_calls_is_the_step(kind, monkeypatch):
+    """Captured once and replayed, the calls do what they do one by one; CUDA is played here."""
+    core, terms = {
+        "autoencoder": (make_autoencoder(), [SquaredError(), L1(0.1)]),
+        "vae": (make_vae(Gaussian()), [Gaussian(), KLDivergence()]),
+        "vqvae": (make_vqvae(), [SquaredError(), Commitment()]),
+    }[kind]
+    expected = run(ExplicitStep, core, Objective(*terms))
+    play, capturing = Tape.play, []
+
+    def recorded(tape):
+        if capturing:
+            capturing[-1].calls += tape.calls
+        else:
+            play(tape)
+
+    @contextmanager
+    def capture(graph):
+        capturing.append(graph)
+        yield
+        capturing.pop()
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda side: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(Tape, "play", recorded)
+    graphs, build = [], Passes.__init__
+
+    def captured(self, core, *arguments, **options):
+        build(self, core, *arguments, **options)
+        self.play = self._tape.captured(core.statistics())
+        graphs.append(self.play)
+
+    monkeypatch.setattr(Passes, "__init__", captured)
+    found = run(ExplicitStep, core, Objective(*terms))
+
+    assert len(graphs) == 2  # one for full batches, one for the last
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 class MySquaredError(SquaredError):
