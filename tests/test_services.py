@@ -1,5 +1,7 @@
 """Tests of the small services: defaults, randomness, devices, threads, parameters, sampling."""
 
+import subprocess
+import sys
 import threading
 from numbers import Integral
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from skae._auto import count_held_out, hidden_widths, rows_per_batch
-from skae._device import own_modes, resolve_device, threads_for
+from skae._device import flushed_denormals, own_modes, resolve_device, threads_for
 from skae._parameters import NONE, Number, OneOf, check_parameters, integer, real
 from skae._random import make_generator
 from skae._sampling import draw_gaussian, fit_gaussian, whitened_normals
@@ -114,6 +116,62 @@ def test_small_work_runs_on_one_thread_of_the_calling_thread_only():
 
     assert (inside, large, torch.get_num_threads()) == (1, before, before)
     assert elsewhere == [before]
+
+
+def test_one_thread_holds_for_products_after_the_caller_set_a_number():
+    """MKL heeds no limit of OpenMP once torch.set_num_threads was called, but its own."""
+    code = """
+import time, torch
+from skae._device import OneThread
+torch.set_num_threads(2)
+x = torch.randn(1500, 1500)
+x @ x
+def cores():
+    start = time.perf_counter(), time.process_time()
+    for _ in range(5):
+        x @ x
+    return (time.process_time() - start[1]) / (time.perf_counter() - start[0])
+with OneThread():
+    inside = cores()
+assert inside < 1.3, inside
+assert torch.get_num_threads() == 2
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_denormals_are_flushed_in_a_block_and_the_mode_is_put_back():
+    """Half of the smallest number is zero inside, whatever the caller's mode, which stays."""
+    smallest = torch.tensor(torch.finfo(torch.float32).tiny)
+    for callers in (False, True):
+        torch.set_flush_denormal(callers)
+        try:
+            with flushed_denormals():
+                assert smallest / 2 == 0
+            assert bool(smallest / 2 == 0) == callers
+        finally:
+            torch.set_flush_denormal(False)
+
+
+def test_the_front_door_opens_without_torch():
+    """Importing skae imports neither torch nor scikit-learn; no fit imports torch's compiler."""
+    code = """
+import sys, warnings
+import skae
+assert not {"torch", "sklearn", "numpy"} & set(sys.modules)
+assert "AutoencoderTransformer" in dir(skae) and "metrics" in dir(skae)
+import numpy as np
+warnings.simplefilter("ignore")
+X = np.random.default_rng(0).normal(size=(60, 4))
+for name in skae.__all__:
+    getattr(skae, name)(2, max_iter=2).fit(X).transform(X)
+assert "torch._dynamo" not in sys.modules
+assert skae.metrics.explained_variance_scorer
+try:
+    skae.PCA
+except AttributeError as error:
+    assert "module 'skae' has no attribute 'PCA'" in str(error)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_own_modes_shields_and_restores():

@@ -1,0 +1,111 @@
+"""Tests of restarts: the best of several fits, in processes, threads or one after the other."""
+
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils import check_random_state
+
+from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
+from skae.exceptions import ConvergenceWarning
+
+KINDS = {
+    "autoencoder": (AutoencoderTransformer, {}),
+    "vae": (VAETransformer, {}),
+    "vqvae": (VQVAETransformer, {"codebook_size": 8}),
+}
+
+
+def make(kind, **settings):
+    """Return an estimator that fits in no time."""
+    estimator, own = KINDS[kind]
+    settings = {"max_iter": 4, "init": "random", **own, **settings}
+    return estimator(2, hidden_layer_sizes=(16,), **settings)
+
+
+def seeds(random_state, n_init):
+    """Return the seeds of restarts."""
+    drawn = check_random_state(random_state).randint(2**31 - 1, size=n_init)
+    return [int(seed) for seed in drawn]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", ["loky", "threading", "sequential"])
+def test_the_best_of_separate_fits_is_kept_to_the_bit(kind, backend, digits):
+    """Scores are those of fits from the seeds, on their held-out rows, and so is all else."""
+    X = digits[:300].astype(np.float32)
+    with joblib.parallel_config(backend, n_jobs=2):
+        model = make(kind, n_init=3, random_state=7).fit(X)
+    separate = [make(kind, random_state=seed).fit(X) for seed in seeds(7, 3)]
+    best = separate[int(model.scores_per_init_.argmax())]
+
+    assert model.scores_per_init_.shape == (3,)
+    assert len(set(model.scores_per_init_)) == 3
+    assert joblib.hash(model.transform(X)) == joblib.hash(best.transform(X))
+    assert model.loss_curve_ == best.loss_curve_
+    assert (model.n_init, model.random_state) == (3, 7)
+    assert not hasattr(best, "scores_per_init_")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_of_the_rows_that_judge(kind, digits):
+    """Given validation rows, or without any the training rows, they are plain scores."""
+    X, X_val = digits[:300], digits[300:500]
+    judged = make(kind, n_init=2, random_state=0).fit(X, X_val=X_val)
+    alone = make(kind, n_init=2, random_state=0, early_stopping=False).fit(X)
+
+    assert judged.scores_per_init_.max() == pytest.approx(judged.score(X_val), rel=1e-12)
+    assert alone.scores_per_init_.max() == pytest.approx(alone.score(X), rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_going_on_is_one_fit(blobs):
+    """A warm start and partial_fit go on from the network that was kept."""
+    model = make("autoencoder", n_init=2, random_state=0, warm_start=True).fit(blobs)
+    kept, one = model.transform(blobs), make("autoencoder", random_state=0, warm_start=True)
+    one._net, one._fitted_with = model._net, model._fitted_with
+    assert model.scores_per_init_.shape == (2,)
+    model.fit(blobs)
+
+    assert not hasattr(model, "scores_per_init_")
+    assert not np.allclose(model.transform(blobs), kept)
+    assert make("autoencoder", n_init=2).partial_fit(blobs).n_iter_ == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_names_of_features_and_grids(digits):
+    """Frames keep their names; a search in processes restarts inside of them."""
+    frame = pd.DataFrame(digits[:200, 20:26]).add_prefix("pixel ")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*feature names.*")
+        model = make("autoencoder", n_init=2, random_state=0).fit(frame)
+    search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2).fit(frame)
+
+    assert list(model.feature_names_in_) == list(frame.columns)
+    assert search.best_estimator_.scores_per_init_.shape == (2,)
+
+
+def test_the_best_fit_s_warnings_arrive_where_fit_is_called(blobs):
+    """What another process warns of is warned of here, once."""
+    model = make("autoencoder", n_init=2, max_iter=2, random_state=0)
+    with joblib.parallel_config("loky", n_jobs=2), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(blobs)
+    ours = [warning for warning in caught if warning.category is ConvergenceWarning]
+    assert len(ours) == 1
+    assert ours[0].filename == __file__
+
+
+def test_errors_arrive_and_leave_the_fit_alone(blobs):
+    """What a restart refuses is refused in its words."""
+    model = make("autoencoder", n_init=2, random_state=0)
+    with pytest.raises(ValueError, match=r"'n_init' parameter .* an int in the range \[1, inf\)"):
+        model.set_params(n_init=0).fit(blobs)
+    with pytest.raises(ValueError, match="contains NaN"):
+        model.set_params(n_init=2).fit(blobs + np.nan)
+    assert not hasattr(model, "n_iter_")
