@@ -92,7 +92,7 @@ class Description:
             f"fraction of X reach a score of {scores[-1]:.4f} on held-out rows. All are kept; give "
             "an integer for more.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
 
     def attributes(self) -> dict[str, Any]:

@@ -268,7 +268,7 @@ class DiscreteModel(GenerativeAutoencoder):
             f"{n_used} of {n_possible} codes are used by the training rows. "
             f"{', or '.join(remedies)}.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
     def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:

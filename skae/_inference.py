@@ -237,7 +237,8 @@ class FittedNet:
         shareable = device.type == "cpu" and not foreign and not in_order
         cuts = cut(X.shape[0], sizes)
         work = core.n_weights * X.shape[0] if shareable and len(cuts) > 1 else 0
-        with lent_to(core, next(core.parameters())) if foreign else nullcontext():
+        like = torch.empty(0, dtype=_TORCH_DTYPES[dtype.name], device=device)
+        with lent_to(core, like) if foreign else nullcontext():
             joined = map_blocks(start_work, cuts, work)
         if not np.isfinite(joined).all():
             raise ValueError(

@@ -232,7 +232,7 @@ def train(
                 f"All max_iter={max_epochs} epochs were run before {n_iter_no_change} in a row "
                 "brought no improvement on held-out rows. Increase max_iter.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=7,
             )
     return history
 
@@ -251,5 +251,5 @@ def _retry(step: Step, last_good: list[Tensor], retries: int, epoch: int) -> Non
         f"Training diverged in epoch {epoch}; it goes on from the epoch before with "
         f"learning_rate={step.rate:.1e}.",
         ConvergenceWarning,
-        stacklevel=3,
+        stacklevel=8,
     )

@@ -295,7 +295,7 @@ class VariationalModel(GenerativeAutoencoder):
             f"{n_active} of {self.n_components_} components are active: the posterior means of "
             f"the others hardly vary over the training rows. {', or '.join(remedies)}.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

@@ -336,7 +336,7 @@ default="squared_error"
                 f"codebook_size={wanted} is larger than the number of distinct training rows: "
                 f"codebooks have {n_distinct} vectors. Lower it, or use codebook_size='auto'.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
         return n_distinct
 

@@ -19,13 +19,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def linear(n_in: int, n_out: int, generator: Generator) -> nn.Linear:
-    """Make a float32 linear layer, weights and biases uniform within ``1 / sqrt(n_in)`` of zero.
+    """Make a float32 linear layer with Glorot-uniform weights and zero biases.
 
-    That is how ``nn.Linear(...)`` starts too, but drawn from `generator`, not from torch's own.
+    Unlike ``nn.Linear(...)`` it draws from `generator`, never from torch's global one.
     """
     layer = nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
-    for parameter in (layer.weight, layer.bias):
-        nn.init.uniform_(parameter, -(n_in**-0.5), n_in**-0.5, generator=generator)
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -83,7 +83,6 @@ class MLP(nn.Module):
             last = linear(widths[-1], n_out, generator)
             if skip:
                 nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
             layers.append(last)
         self.layers = nn.Sequential(*layers)
 

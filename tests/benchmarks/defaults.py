@@ -1,7 +1,7 @@
 """Which defaults are good in seconds: held-out score against time, over the datasets of pca_floor.
 
     python tests/benchmarks/defaults.py --data FOLDER
-    python tests/benchmarks/defaults.py --variants "batches x 2" "cosine from 3e-3" --datasets digits
+    python tests/benchmarks/defaults.py --variants "rate 3e-3" "patience 5" --datasets digits
 
 Each variant differs from the defaults in one thing. For every dataset, number of codes and seed it
 is fitted beside the defaults, and the table tells by how much its test score (of squared errors,
