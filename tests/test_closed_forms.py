@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from skae import _gradients
 from skae._closed_forms import Passes, have_closed_form
 from skae._gradients import Tape
 from skae._steps import AutogradStep, ExplicitStep, make_step
@@ -265,6 +266,35 @@ def test_a_place_for_rows_changes_nothing():
         other(other.place_for(len(batch)).copy_(batch))
     assert torch.equal(x, rows())
     assert torch.equal(one.weights, other.weights)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_products_by_onednn_are_those_of_mkl(skip, tied, monkeypatch):
+    """Where they are chosen, as for large ones on some processors, the step is the same."""
+    asked = []
+    monkeypatch.setattr(
+        _gradients, "is_faster_by_onednn", lambda *product: not asked.append(product)
+    )
+    core = make_autoencoder(skip=skip, tied=tied).float()
+    settings = dict(x=rows().float(), n_epochs=2)
+    found = run(ExplicitStep, core, Objective(SquaredError(), L2(0.1)), **settings)
+    expected = run(AutogradStep, core, Objective(SquaredError(), L2(0.1)), **settings)
+
+    assert asked
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_onednn_is_for_large_products_in_float32_on_some_processors(monkeypatch):
+    """Small products, float64 and processors on which MKL is fast are left to MKL."""
+    monkeypatch.setattr(_gradients, "_mkl_is_slow", lambda: True)
+    assert _gradients.is_faster_by_onednn(10**8, torch.zeros(1))
+    assert not _gradients.is_faster_by_onednn(10**5, torch.zeros(1))
+    assert not _gradients.is_faster_by_onednn(10**8, torch.zeros(1, dtype=torch.float64))
+    monkeypatch.setattr(_gradients, "_mkl_is_slow", lambda: False)
+    assert not _gradients.is_faster_by_onednn(10**8, torch.zeros(1))
 
 
 class FakeGraph:
