@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
 from ._device import evaluation_device
-from ._fitting import Fitting
+from ._fitting import Fitting, kept
 from ._input import check_codes, check_rows, sum_of_squares
 from ._parameters import check_n_samples, check_parameters, integer
 from ._random import make_generator
@@ -68,13 +68,16 @@ default=None
             self._fit_once(X, X_val)
             return self
         best, scores = fit_best(self, X, X_val)
-        fitted = {name: best.__dict__[name] for name in best.__dict__.keys() - self.get_params()}
+        parameters = self.get_params(deep=False)
         with self._draft() as draft:
-            draft.__dict__.update(fitted, scores_per_init_=scores)
+            for name in [name for name in draft.__dict__ if name.endswith("_")]:
+                del draft.__dict__[name]
+            draft.__dict__ |= {**best.__dict__, **parameters, "scores_per_init_": scores}
+            draft._fitted_with = {name: kept(parameters[name]) for name in best._fitted_with}
         return self
 
     def _fit_once(self, X: Any, X_val: Any, *, scored: bool = False) -> float:
-        """Fit the network from one start; return what it scores on held-out rows, or on all."""
+        """Fit the network from one start; return what it scores on X_val, or on X without that."""
         with self._draft() as draft:
             if not self.warm_start:
                 draft.__dict__.pop("_net", None)
@@ -109,6 +112,7 @@ default=None
             `n_components` with ``init="pca"``.
         """
         with self._draft() as draft:
+            draft.__dict__.pop("scores_per_init_", None)
             draft._partial_fit(X)
         return self
 

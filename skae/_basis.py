@@ -134,9 +134,9 @@ def code_moments(X: Any, codes: np.ndarray, row_mean: np.ndarray, decode: Map) -
         decoded -= row_mean
         with OneThread():
             products = [_product(left, centred) for left in (centred, decoded, rows)]
-        total = _sum_of_squares(rows)
-        decoded -= rows
-        return np.vstack(products), total, _sum_of_squares(decoded)
+            total = _sum_of_squares(rows)
+            decoded -= rows
+            return np.vstack(products), total, _sum_of_squares(decoded)
 
     products, total, unexplained = np.zeros((len(mean) + 2 * X.shape[1], len(mean))), 0.0, 0.0
     for found in in_threads(moments, _pieces(X)):
@@ -259,7 +259,8 @@ def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map, rest: np.ndarray
             kept[:, j] = codes[rows, j]
             decoded = decode(kept)
             decoded -= x
-            errors[j] = _sum_of_squares(decoded)
+            with OneThread():
+                errors[j] = _sum_of_squares(decoded)
         return errors
 
     return np.sum(list(in_threads(squares, _pieces(X))), axis=0)

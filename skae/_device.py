@@ -46,7 +46,7 @@ def evaluation_device(device: str) -> torch.device:
     try:
         return resolve_device(device)
     except ValueError as error:
-        warnings.warn(f"{error} The CPU is used instead.", UserWarning, stacklevel=3)
+        warnings.warn(f"{error} The CPU is used instead.", UserWarning, stacklevel=5)
         return torch.device("cpu")
 
 

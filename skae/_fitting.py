@@ -136,7 +136,7 @@ class Fitting(GuardedState, ABC):
     # -- the procedure -------------------------------------------------------------------------
 
     def _fit(self, X: Any, X_val: Any) -> Any:
-        """Fit anew, or go on; return the rows that were held out, or X if there are none."""
+        """Fit anew, or go on; return X_val as it was checked, or X where there is none."""
         first = not self.__sklearn_is_fitted__()
         X = self._enter(X)
         if X_val is not None and not self.early_stopping:
@@ -174,7 +174,7 @@ class Fitting(GuardedState, ABC):
         del session, rows, judge
         known = self._describe(X, held_out, start)
         self._publish(X, n_before=0, known=known)
-        return X if held_out is None else held_out
+        return X if X_val is None else held_out
 
     def _partial_fit(self, X: Any) -> None:
         first = not self.__sklearn_is_fitted__()

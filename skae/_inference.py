@@ -86,8 +86,8 @@ class FittedNet:
         blank.load_state_dict(
             {name: torch.tensor(array, device="cpu") for name, array in self.arrays.items()}
         )
-        self._cores[torch.float32, _CPU] = blank.eval()
         self._foreign = blank.has_foreign_parts
+        self._cores[torch.float32, _CPU] = blank.eval()
 
     def make_core(self) -> Core:
         """Return a new float32 core on the CPU with these weights, to be trained."""
@@ -148,8 +148,7 @@ class FittedNet:
         at = torch.tensor(code, device=device, dtype=torch.float64)
         rows = partial(self._rows, core)
         with lent_to(core, at):
-            # Networks of the user's are sure to have gradients, but perhaps no second ones.
-            slopes = _jacobian_by_rows(rows, at) if core.has_foreign_parts else _jacobian(rows, at)
+            slopes = _jacobian(rows, at)
         scale = 1.0 if self._gives_raw_rows else self.scaling.scale
         return slopes.cpu().numpy() * scale
 
@@ -271,14 +270,11 @@ def _copy(rows: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def _jacobian(rows: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Return the Jacobian (n_components, n_features) of `rows` at a code, a code at a time."""
-    axes = torch.eye(len(at), device=at.device, dtype=at.dtype)
-    _, slopes = torch.autograd.functional.jvp(rows, at.expand_as(axes), axes)
-    return slopes.detach()
+    """Return the Jacobian (n_components, n_features) of `rows` at a code.
 
-
-def _jacobian_by_rows(rows: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Return `_jacobian` by gradients of the features, some features at a time."""
+    It is made of gradients of the features, some at a time: networks of the user's are sure to have
+    these, but perhaps no second ones.
+    """
     with torch.no_grad():
         n_features = rows(at.expand(1, -1)).shape[1]
     parts = []

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._device import resolve_device
+from .exceptions import ConvergenceError
 
 _LARGEST_SEED = np.iinfo(np.int32).max
 
@@ -37,7 +38,13 @@ def fit_best(estimator: Any, X: Any, X_val: Any) -> tuple[Any, np.ndarray]:
     best : estimator
         Fitted; ties go to the first.
     scores : ndarray of shape (n_init,)
-        What each scores on the rows that it held out, or on X if there are none.
+        What each scores on X_val, or on X where there is none: on the same rows for all, as each
+        holds out others. Minus infinity where training diverged.
+
+    Raises
+    ------
+    ConvergenceError
+        If training diverges from all seeds.
     """
     seeds = check_random_state(estimator.random_state).randint(_LARGEST_SEED, size=estimator.n_init)
     fits = [
@@ -49,6 +56,8 @@ def fit_best(estimator: Any, X: Any, X_val: Any) -> tuple[Any, np.ndarray]:
     )
     scores = np.array([score for _, score, _ in found])
     best, _, caught = found[int(scores.argmax())]
+    if isinstance(best, ConvergenceError):
+        raise best
     for warning in caught:
         warnings.warn(str(warning.message), warning.category, stacklevel=3)
     return best, scores
@@ -57,8 +66,15 @@ def fit_best(estimator: Any, X: Any, X_val: Any) -> tuple[Any, np.ndarray]:
 def _fit_and_score(estimator: Any, X: Any, X_val: Any, parent: int) -> Fit:
     """Fit an estimator; warnings of another process are brought back instead of shown."""
     if os.getpid() == parent:
-        return estimator, estimator._fit_once(X, X_val, scored=True), []
+        return *_outcome(estimator, X, X_val), []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        score = estimator._fit_once(X, X_val, scored=True)
-    return estimator, score, caught
+        return *_outcome(estimator, X, X_val), caught
+
+
+def _outcome(estimator: Any, X: Any, X_val: Any) -> tuple[Any, float]:
+    """Return the fitted estimator and its score, or the error with which training diverged."""
+    try:
+        return estimator, estimator._fit_once(X, X_val, scored=True)
+    except ConvergenceError as error:
+        return error, -np.inf

@@ -67,9 +67,9 @@ class VQVAETransformer(DiscreteModel):
     init : {"pca", "random"}, default="pca"
         Where training starts: at PCA, or at random weights without a linear path.
     n_init : int, default=1
-        Number of fits from different seeds, of which `fit` keeps the one that scores best on the
-        rows that it held out, or on X where none are. On the CPU they run side by side, in
-        processes. Where `fit` goes on from a last fit there is one.
+        Number of fits from different seeds, of which `fit` keeps the one with the best `score` of
+        X_val, or of X without it: each holds out rows of its own. On the CPU they run side by
+        side, in processes. Where `fit` goes on from a last fit there is one.
     scale : {"global", "standard"} or None, default="global"
         How rows are brought to the network's units, undone in `inverse_transform`: centred and
         divided by one number, which keeps PCA's geometry; divided per feature; or left alone.
@@ -176,8 +176,8 @@ default="squared_error"
         Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
         last epoch or of the start that was kept, infinity if there was neither.
     scores_per_init_ : ndarray of shape (n_init,)
-        Of several fits, the `score` of each on the rows that it held out, or on X where none are.
-        Their seeds are ``check_random_state(random_state).randint(2**31 - 1, size=n_init)``.
+        Of several fits, the `score` of each, minus infinity if training diverged. Their
+        seeds are ``check_random_state(random_state).randint(2**31 - 1, size=n_init)``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)

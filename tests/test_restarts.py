@@ -6,11 +6,13 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import check_random_state
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
-from skae.exceptions import ConvergenceWarning
+from skae.exceptions import ConvergenceError, ConvergenceWarning
+from skae.objectives import SquaredError
 
 KINDS = {
     "autoencoder": (AutoencoderTransformer, {}),
@@ -36,13 +38,15 @@ def seeds(random_state, n_init):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("backend", ["loky", "threading", "sequential"])
 def test_the_best_of_separate_fits_is_kept_to_the_bit(kind, backend, digits):
-    """Scores are those of fits from the seeds, on their held-out rows, and so is all else."""
+    """Scores are those of fits from the seeds, of the same rows, and so is all else."""
     X = digits[:300].astype(np.float32)
     with joblib.parallel_config(backend, n_jobs=2):
         model = make(kind, n_init=3, random_state=7).fit(X)
     separate = [make(kind, random_state=seed).fit(X) for seed in seeds(7, 3)]
     best = separate[int(model.scores_per_init_.argmax())]
+    scores = [each.score(X) for each in separate]
 
+    np.testing.assert_allclose(model.scores_per_init_, scores, rtol=1e-12)
     assert model.scores_per_init_.shape == (3,)
     assert len(set(model.scores_per_init_)) == 3
     assert joblib.hash(model.transform(X)) == joblib.hash(best.transform(X))
@@ -67,8 +71,7 @@ def test_scores_are_of_the_rows_that_judge(kind, digits):
 def test_going_on_is_one_fit(blobs):
     """A warm start and partial_fit go on from the network that was kept."""
     model = make("autoencoder", n_init=2, random_state=0, warm_start=True).fit(blobs)
-    kept, one = model.transform(blobs), make("autoencoder", random_state=0, warm_start=True)
-    one._net, one._fitted_with = model._net, model._fitted_with
+    kept = model.transform(blobs)
     assert model.scores_per_init_.shape == (2,)
     model.fit(blobs)
 
@@ -99,6 +102,49 @@ def test_the_best_fit_s_warnings_arrive_where_fit_is_called(blobs):
     ours = [warning for warning in caught if warning.category is ConvergenceWarning]
     assert len(ours) == 1
     assert ours[0].filename == __file__
+
+
+def test_going_on_with_networks_of_one_s_own(blobs):
+    """What was fitted in another process or as a copy still is the network of the parameter."""
+    own = dict(encoder=torch.nn.Linear(6, 2), decoder=lambda n_in, n_out: torch.nn.Linear(2, 6))
+    settings = dict(max_iter=1, random_state=0, warm_start=True, early_stopping=False)
+    model = AutoencoderTransformer(2, n_init=2, **own, **settings).fit(blobs)
+    first = model.transform(blobs)
+    assert not np.array_equal(model.fit(blobs).transform(blobs), first)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_is_left_of_the_last_fit(blobs):
+    """Names of features and attributes that a new fit does not set are gone, also after parts."""
+    model = make("autoencoder", n_init=2, init="pca", random_state=0)
+    model.fit(pd.DataFrame(blobs).add_prefix("x"))
+    assert hasattr(model, "gain_over_pca_")
+    model.set_params(init="random").fit(blobs)
+    assert not hasattr(model, "feature_names_in_")
+    assert not hasattr(model, "gain_over_pca_")
+    assert not hasattr(model.partial_fit(blobs), "scores_per_init_")
+
+
+class DivergesAtTimes(SquaredError):
+    """A loss that is not finite where the weights' seed is odd."""
+
+    def __call__(self, x, out):
+        """Return the squared error, or infinity."""
+        odd = int(out.x_hat.detach().abs().sum() * 1e4) % 2
+        return super().__call__(x, out) / (0 if odd else 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_start_that_diverges_is_passed_over(blobs):
+    """It scores minus infinity; only if all do, the error is raised."""
+    settings = dict(n_init=6, max_iter=1, batch_size=500, early_stopping=False, random_state=0)
+    with joblib.parallel_config("sequential"):
+        model = make("autoencoder", loss=DivergesAtTimes(), **settings).fit(blobs)
+        diverged = np.isneginf(model.scores_per_init_)
+        assert 0 < diverged.sum() < 6
+        assert np.isfinite(model.transform(blobs)).all()
+        with pytest.raises(ConvergenceError, match="diverged"):
+            make("autoencoder", learning_rate=1e30, **{**settings, "max_iter": 3}).fit(blobs)
 
 
 def test_errors_arrive_and_leave_the_fit_alone(blobs):

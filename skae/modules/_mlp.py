@@ -18,12 +18,19 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+class _Linear(nn.Linear):
+    """A linear layer without weights of its own choice."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are, and torch's global generator alone."""
+
+
 def linear(n_in: int, n_out: int, generator: Generator) -> nn.Linear:
     """Make a float32 linear layer with Glorot-uniform weights and zero biases.
 
     Unlike ``nn.Linear(...)`` it draws from `generator`, never from torch's global one.
     """
-    layer = nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
+    layer = _Linear(n_in, n_out, device="cpu", dtype=torch.float32)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
