@@ -374,13 +374,13 @@ class ExplicitStep(Step):
     ) -> float:
         if self._is_one_slice(n_rows):
             return self._pass(n_rows, x, x_in, noise)
-        total, unit = torch.zeros_like(self.gradient), 1.0
-        for rows in self._slices(n_rows):
+        total, slices = torch.zeros_like(self.gradient), self._slices(n_rows)
+        for rows in slices:
             part = {name: drawn[rows] for name, drawn in noise.items()}
-            unit = self._pass(len(x[rows]), x[rows], x_in[rows], part)
+            self._pass(len(x[rows]), x[rows], x_in[rows], part)
             total += self.gradient
         self.gradient.copy_(total)
-        return unit
+        return self._passes_for(len(x[slices[0]]) if slices else 1).unit  # on all ranks the same
 
     def _pass(self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
         passes = self._passes_for(n_rows)

@@ -354,6 +354,19 @@ def test_a_replayed_graph_of_the_calls_is_the_step(kind, monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+def test_a_rank_without_rows_updates_as_the_others_do(monkeypatch):
+    """What gradients are multiplied by does not depend on whether there are rows."""
+    step = ExplicitStep(make_autoencoder(), Objective(SquaredError()), generator(), learning_rate=1)
+    monkeypatch.setattr(step, "_n_ranks", 50)
+    units = []
+    for rank in (0, 49):
+        monkeypatch.setattr(step, "_rank", rank)
+        step.gradient.fill_(7.0)
+        units.append(step._differentiate(20, rows(20), rows(20), {}))
+        assert bool(step.gradient.any()) == (rank == 0)
+    assert units == [2.0, 2.0]
+
+
 class MySquaredError(SquaredError):
     """A term of the user's own."""
 
