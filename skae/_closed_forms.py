@@ -25,6 +25,9 @@ from .objectives._objective import OnRawRows
 
 _aten = torch.ops.aten
 
+# Vectors times codes that are compared at once on a fixed buffer; more are taken in pieces.
+_MOST_MATCHES = 2**20
+
 
 class Passes:
     """Forward and backward pass of a core for batches of a fixed number of rows.
@@ -195,7 +198,7 @@ def _vqvae(passes: Passes, tape: Tape, core: Any, terms: Weighted) -> None:
     x_hat = tape.signal(passes.x.shape[1])
     gap = torch.zeros_like(z.value)
     _encode(passes, tape, core, z_e)
-    tape.call(_quantize, core, z_e.value, z.value)
+    _write_codes(tape, core.quantizer, z_e.value, z.value)
     tape.call(torch.sub, z_e.value, z.value, out=gap)
     commitment = sum(share for _, share in others)
     tape.count_product(gap, gap, commitment)
@@ -206,11 +209,42 @@ def _vqvae(passes: Passes, tape: Tape, core: Any, terms: Weighted) -> None:
     write_loss(tape, loss, weight, passes.x, x_hat)
 
 
-def _quantize(core: Any, z_e: Tensor, z: Tensor) -> None:
-    """Write the codes' vectors to z, and let the quantizer see the assignments."""
-    codes, vectors = core.quantizer.quantize(z_e)
+def _write_codes(tape: Tape, quantizer: VectorQuantizer, z_e: Tensor, z: Tensor) -> None:
+    """Write the codes' vectors to z, and what the quantizer learns of them.
+
+    For one stage with codebooks of its own for each part these are the calls of
+    `skae.modules._kmeans.nearest` and `add_totals`, on fixed buffers.
+    """
+    keys, n_rows = quantizer.codebook, tape.n_rows
+    n_parts, size, dim = keys.shape
+    if quantizer.n_stages > 1 or quantizer.shared or n_parts * n_rows * size > _MOST_MATCHES:
+        tape.call(_quantize, quantizer, z_e, z)
+        return
+    parts, place = (each.view(n_rows, n_parts, dim).transpose(0, 1) for each in (z_e, z))
+    origin, centred, norms = (torch.zeros_like(each) for each in (keys[:, :1], keys, keys[:, :, 0]))
+    shifted, vectors = torch.zeros_like(parts), torch.zeros_like(parts)
+    matches = tape.buffer(n_parts, n_rows, size)
+    codes = torch.zeros((n_parts, n_rows), dtype=torch.int64, device=z.device)
+    index = codes[:, :, None].expand_as(parts)
+    tape.call(torch.mean, keys, 1, True, out=origin)
+    tape.call(torch.sub, keys, origin, out=centred)
+    tape.call(torch.linalg.vecdot, centred, centred, out=norms)
+    tape.call(torch.sub, parts, origin, out=shifted)
+    tape.call(
+        torch.baddbmm, norms[:, None], shifted, centred.transpose(1, 2), beta=-0.5, out=matches
+    )
+    tape.call(torch.argmax, matches, 2, out=codes)
+    tape.call(torch.gather, keys, 1, index, out=vectors)
+    tape.call(place.copy_, vectors)
+    counts, sums = quantizer.statistics()
+    tape.call(counts.scatter_add_, 1, codes, tape.ones.expand(n_parts, -1))
+    tape.call(sums.scatter_add_, 1, index, parts)
+
+
+def _quantize(quantizer: VectorQuantizer, z_e: Tensor, z: Tensor) -> None:
+    codes, vectors = quantizer.quantize(z_e)
     z.copy_(vectors)
-    core.quantizer.observe(z_e, codes)
+    quantizer.observe(z_e, codes)
 
 
 _FAMILIES: dict[type, Callable[..., None]] = {Autoencoder: _autoencoder, VAE: _vae, VQVAE: _vqvae}

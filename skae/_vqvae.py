@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from ._auto import rows_per_batch
 from ._axes import PrincipalAxes, start_at_axes
 from ._batches import Rows, StreamedRows
+from ._device import threads_for
 from ._discrete import PRIORS, DiscreteModel
 from ._input import Scaling, count_distinct
 from ._parameters import Constraint, Kind, OneOf, integer, real
@@ -364,7 +365,8 @@ default="squared_error"
         start_at_axes(core, axes, self._loss(), scaling)
         _, size, _ = core.quantizer.codebook.shape
         z = self._encodings(core, rows, _KMEANS_ROWS_PER_CODE * size, generator)
-        core.quantizer.start(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
+        with threads_for(z.numel() * size):
+            core.quantizer.start(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
 
     @torch.no_grad()
     def _encodings(self, core: Any, rows: Rows, n_rows: int, generator: Generator) -> Tensor:
