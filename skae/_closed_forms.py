@@ -50,6 +50,11 @@ class Passes:
     corrupted : bool
         Whether the encoder is given something else than the rows.
 
+    Raises
+    ------
+    ValueError
+        If a term has a parameter that is not valid.
+
     Attributes
     ----------
     x, x_in : torch.Tensor of shape (n_rows, n_features)
@@ -71,6 +76,8 @@ class Passes:
         corrupted: bool,
     ) -> None:
         like = next(core.parameters()).detach()
+        row = like.new_zeros(1, _width(core.encoder)[0])
+        Objective(*terms)(row, core(row))  # terms check their parameters when they are called
         tape = self._tape = Tape(n_rows, like)
         self.x = self.x_in = tape.buffer(n_rows, _width(core.encoder)[0])
         if corrupted:

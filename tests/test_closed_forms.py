@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from skae import _gradients
+from skae import AutoencoderTransformer, _gradients
 from skae._closed_forms import Passes, have_closed_form
 from skae._gradients import Tape
 from skae._steps import AutogradStep, ExplicitStep, make_step
@@ -365,6 +365,21 @@ def test_a_rank_without_rows_updates_as_the_others_do(monkeypatch):
         units.append(step._differentiate(20, rows(20), rows(20), {}))
         assert bool(step.gradient.any()) == (rank == 0)
     assert units == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "parameter"),
+    [
+        ({"loss": Huber(-1.0)}, "delta"),
+        ({"code_activation": TopK(0)}, "n_active"),
+        ({"penalty": KLSparsity(1.5), "code_activation": "logistic"}, "target"),
+    ],
+)
+def test_parameters_of_terms_are_checked_where_none_is_called(blobs, settings, parameter):
+    """Nothing is held out, so that the written-out step alone sees the terms."""
+    model = AutoencoderTransformer(2, init="random", early_stopping=False, max_iter=1, **settings)
+    with pytest.raises(ValueError, match=f"'{parameter}' parameter"):
+        model.fit(blobs)
 
 
 class MySquaredError(SquaredError):
