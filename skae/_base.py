@@ -62,11 +62,11 @@ default=None
         ConvergenceError
             If training diverges at the given learning rate and at a tenth and a hundredth of it.
         """
-        check_parameters(self, self._constraints)
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         if self.n_init == 1 or goes_on:
             self._fit_once(X, X_val)
             return self
+        check_parameters(self, self._constraints)
         best, scores = fit_best(self, X, X_val)
         parameters = self.get_params(deep=False)
         with self._draft() as draft:

@@ -87,14 +87,18 @@ def map_blocks(start: Callable[[], Work], cuts: Sequence[Cut], multiply_adds: in
         products by itself: results do not depend on the number of threads.
     """
     first, *others = cuts
-    found = _work_alone(start(), [first])[0]
+    with Evaluation():
+        found = start()(*first)
     if not others:
         return found
     joined = np.empty((cuts[-1][1], *found.shape[1:]), dtype=found.dtype)
     joined[first[0] : first[1]] = found
 
     def work(share: list[Cut]) -> None:
-        _work_alone(start(), share, joined)
+        function = start()
+        with Evaluation():
+            for start_row, stop_row, size in share:
+                joined[start_row:stop_row] = function(start_row, stop_row, size)
 
     n_threads = torch.get_num_threads() if multiply_adds >= _PARALLEL_WORK else 1
     for _ in in_threads(work, [others[i::n_threads] for i in range(n_threads)]):
@@ -110,18 +114,3 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Ite
         return
     with ThreadPoolExecutor(n_threads) as pool:
         yield from pool.map(function, items)
-
-
-def _work_alone(
-    function: Work, cuts: Sequence[Cut], joined: np.ndarray | None = None
-) -> list[np.ndarray]:
-    """Apply a function to blocks on one thread; write to `joined`, or return the results."""
-    found = []
-    with Evaluation():
-        for start, stop, size in cuts:
-            result = function(start, stop, size)
-            if joined is None:
-                found.append(result)
-            else:
-                joined[start:stop] = result
-    return found

@@ -103,7 +103,8 @@ def have_closed_form(core: Core, objective: Objective) -> bool:
         return False
     kinds = {type(each) for each in others}
     if isinstance(core, VAE):
-        known = type(inner) in LIKELIHOODS and core.log_dispersion is None
+        table = LOSSES if core.likelihood.raw_target else LIKELIHOODS
+        known = type(inner) in table and core.log_dispersion is None
         return known and kinds == {KLDivergence} and not others[0].free_bits
     if type(inner) not in LOSSES:
         return False

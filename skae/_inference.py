@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -236,8 +236,7 @@ class FittedNet:
         shareable = device.type == "cpu" and not foreign and not in_order
         cuts = cut(X.shape[0], sizes)
         work = core.n_weights * X.shape[0] if shareable and len(cuts) > 1 else 0
-        like = torch.empty(0, dtype=_TORCH_DTYPES[dtype.name], device=device)
-        with lent_to(core, like) if foreign else nullcontext():
+        with self._loan(dtype.name, device) if foreign else nullcontext():
             joined = map_blocks(start_work, cuts, work)
         if not np.isfinite(joined).all():
             raise ValueError(
@@ -245,6 +244,11 @@ class FittedNet:
                 f"the training data. The largest is {abs(X).max():.1e}."
             )
         return joined
+
+    def _loan(self, dtype: str, device: torch.device) -> AbstractContextManager[None]:
+        """Return the context in which networks of the user's may run."""
+        like = torch.empty(0, dtype=_TORCH_DTYPES[dtype], device=device)
+        return lent_to(self.core(like.dtype, device), like)
 
     def _sizes(self, core: Core, dtype: str, device: torch.device) -> Sequence[int]:
         """Return the sizes of blocks in which rows may pass through a built-in core and the basis.

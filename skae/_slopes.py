@@ -37,6 +37,7 @@ _aten = torch.ops.aten
 
 
 def write_loss(tape: Tape, loss: Any, weight: float, x: Tensor, x_hat: Signal) -> None:
+    """Write a loss of reconstructions, and their slope."""
     if isinstance(loss, OnRawRows):
         x = _raw_rows(tape, loss, x)
         loss = loss.term
@@ -120,6 +121,7 @@ LOSSES: dict[type, Callable[..., None]] = {
 def write_likelihood(
     tape: Tape, core: VAE, likelihood: Any, weight: float, x: Tensor, x_hat: Signal
 ) -> None:
+    """Write minus the log-likelihood, its slope, and what the dispersion follows."""
     if isinstance(likelihood, OnRawRows):
         write_loss(tape, likelihood, weight, x, x_hat)
         return
@@ -177,10 +179,8 @@ def _scaled_error(
 
 
 LIKELIHOODS: dict[type, Callable[..., None]] = {
-    Bernoulli: _bernoulli,
     Gaussian: _gaussian,
     Laplace: _laplace,
-    Poisson: _poisson,
 }
 
 

@@ -41,11 +41,6 @@ class Quantizer(nn.Module):
         codebook: Tensor = self.codebook  # type: ignore[assignment]
         return codebook[self.owner, codes].flatten(1)
 
-    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the codes of latent rows, and the latent rows that these stand for."""
-        codes = self.nearest(z)
-        return codes, self.lookup(codes)
-
     def straight_through(self, z_e: Tensor, z: Tensor) -> Tensor:
         """Return `z` with the gradient of the encoder's output `z_e`."""
         return z_e + (z - z_e).detach()
@@ -169,22 +164,17 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return codes, int64 (batch, n_codes), and what they stand for, without gradients."""
-        left = parts = self._parts(z)
-        found = []
+        left = self._parts(z)
+        total, found = torch.zeros_like(left), []
         for stage in range(self.n_stages):
             codes, chosen = self._assign(stage, left)
             found.append(codes)
-            left = left - chosen if self.n_stages > 1 else left
-        total = chosen if self.n_stages == 1 else parts - left
-        codes = codes if self.n_stages == 1 else torch.cat(found)
-        return codes.T, total.transpose(0, 1).flatten(1)
+            total, left = total + chosen, left - chosen
+        return torch.cat(found).T, total.transpose(0, 1).flatten(1)
 
     def _assign(self, stage: int, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return the stage's codes of vectors (n_parts, batch, code_dim), and their vectors."""
-        keys = self.codebook
-        if self.n_stages > 1:
-            keys = keys[self._codebooks_of(stage)]
-        keys = keys.expand(self.n_parts, -1, -1)
+        keys = self.codebook[self._codebooks_of(stage)].expand(self.n_parts, -1, -1)
         codes = nearest(vectors, keys)
         return codes, keys.gather(1, codes[:, :, None].expand_as(vectors))
 
@@ -219,9 +209,6 @@ class VectorQuantizer(Quantizer):
 
     def _targets(self, z: Tensor, codes: Tensor) -> Tensor:
         """Return what each code stands for, by codebook: parts of z less the stages before."""
-        if self.n_stages == 1:
-            parts = self._parts(z)
-            return parts.flatten(0, 1)[None] if self.shared else parts
         chosen = self._chosen(codes)
         before = chosen.cumsum(1) - chosen
         targets = z.reshape(len(z), 1, self.n_parts, -1) - before
