@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from ._blocks import in_threads
-from ._device import OneThread, threads_for
-from ._input import dense
+from ._device import Evaluation, threads_for
+from ._input import as_array
 
 Map = Callable[[np.ndarray], np.ndarray]
 
-# Rows decoded at once while codes are described, about the most values that these may have, and
-# what their number is a multiple of, so that they pass in few blocks.
+# Rows decoded at once while codes are described, and about the most values that these may have.
 _ROWS_AT_ONCE = 4096
 _PIECE_VALUES = 2**18
-_MULTIPLE = 128
+# Sums over rows are made of so many parts, however many threads there are.
+_SHARES = 8
 # What the codes explain one by one is estimated from so many rows that about this many are decoded.
 _MOST_DECODED = 2**15
 # A direction of the codes that hardly moves the reconstruction linearly keeps this share of the
@@ -124,27 +124,46 @@ class CodeMoments:
     unexplained: float
 
 
-def code_moments(X: Any, codes: np.ndarray, row_mean: np.ndarray, decode: Map) -> CodeMoments:
-    """Decode the codes of rows X, dense or CSR, and return the moments of the result."""
+def code_moments(
+    X: Any, codes: np.ndarray, row_mean: np.ndarray, make_decode: Callable[[], Map]
+) -> CodeMoments:
+    """Decode the codes of rows X, dense or CSR, and return the moments of the result.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Rows.
+    codes : ndarray of shape (n_samples, n_raw)
+        Their raw codes.
+    row_mean : ndarray of shape (n_features,)
+        Their mean.
+    make_decode : callable
+        Makes, for one thread, a map from codes to rows less their mean, float64. What that returns
+        may be written to.
+    """
     mean = codes.mean(0, dtype=np.float64)
 
-    def moments(some: slice) -> tuple[np.ndarray, float, float]:
-        rows, centred = dense(X[some]) - row_mean, codes[some] - mean
-        decoded = decode(codes[some])
-        decoded -= row_mean
-        with OneThread():
-            products = [_product(left, centred) for left in (centred, decoded, rows)]
-            total = _sum_of_squares(rows)
-            decoded -= rows
-            return np.vstack(products), total, _sum_of_squares(decoded)
+    def moments(share: list[slice]) -> tuple[np.ndarray, float, float]:
+        decode, total, unexplained = make_decode(), 0.0, 0.0
+        products = np.zeros((len(mean) + 2 * X.shape[1], len(mean)))
+        with Evaluation():
+            for some, rows in _pieces(X, row_mean, share):
+                decoded, centred = decode(codes[some]), codes[some] - mean
+                lefts = centred, decoded, rows
+                products += np.vstack([_product(left, centred) for left in lefts])
+                total += _sum_of_squares(rows)
+                decoded -= rows
+                unexplained += _sum_of_squares(decoded)
+        return products, total, unexplained
 
-    products, total, unexplained = np.zeros((len(mean) + 2 * X.shape[1], len(mean))), 0.0, 0.0
-    for found in in_threads(moments, _pieces(X)):
-        products += found[0]
-        total, unexplained = total + found[1], unexplained + found[2]
+    work = _work(X.shape, 3 * len(mean))
+    parts = zip(*in_threads(moments, _shares(X.shape), *work), strict=True)
+    products, total, unexplained = (np.sum(part, axis=0) for part in parts)
     ends = len(mean), len(mean) + X.shape[1]
     covariance, cross, row_cross = np.split(products / len(codes), ends)
-    return CodeMoments(mean, covariance, cross, row_cross, row_mean, total, unexplained)
+    return CodeMoments(
+        mean, covariance, cross, row_cross, row_mean, float(total), float(unexplained)
+    )
 
 
 def _sum_of_squares(array: np.ndarray) -> float:
@@ -156,12 +175,31 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (torch.from_numpy(left).T @ torch.from_numpy(right)).numpy()
 
 
-def _pieces(X: Any) -> list[slice]:
-    """Return slices of rows that are not too much when dense."""
-    n_rows, n_features = X.shape
-    n_multiples = _PIECE_VALUES // (n_features * _MULTIPLE)
-    at_once = min(_ROWS_AT_ONCE, _MULTIPLE * max(1, n_multiples))
-    return [slice(start, start + at_once) for start in range(0, n_rows, at_once)]
+def _rows_at_once(n_features: int) -> int:
+    """Return a number of rows that are not too much when dense."""
+    return min(_ROWS_AT_ONCE, max(1, _PIECE_VALUES // n_features))
+
+
+def _work(shape: tuple[int, int], per_value: int) -> tuple[int, int]:
+    """Return the multiply-adds for rows at once and for all, given those for each value."""
+    n_rows, n_features = shape
+    return _rows_at_once(n_features) * n_features * per_value, n_rows * n_features * per_value
+
+
+def _shares(shape: tuple[int, int], n_shares: int = _SHARES) -> list[list[slice]]:
+    """Return slices of rows that are not too much when dense, shared out."""
+    n_rows, n_features = shape
+    at_once = _rows_at_once(n_features)
+    slices = [slice(start, start + at_once) for start in range(0, n_rows, at_once)]
+    return [slices[i::n_shares] for i in range(min(n_shares, len(slices)))]
+
+
+def _pieces(X: Any, origin: np.ndarray, slices: list[slice]) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield each slice with its rows of X less `origin`, float64, in one place after the other."""
+    place = np.empty((slices[0].stop - slices[0].start, X.shape[1]))
+    for some in slices:
+        rows = as_array(X[some])
+        yield some, np.subtract(rows, origin, out=place[: len(rows)])
 
 
 def step_through(n_decoded: int) -> int:
@@ -246,30 +284,38 @@ def divergence_per_code(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     return 0.5 * (np.square(mean, dtype=np.float64) + variance - 1 - np.log(variance)).mean(0)
 
 
-def errors_of_the_first(X: Any, codes: np.ndarray, decode: Map, rest: np.ndarray) -> np.ndarray:
+def errors_of_the_first(
+    X: Any,
+    codes: np.ndarray,
+    row_mean: np.ndarray,
+    make_decode: Callable[[], Map],
+    rest: np.ndarray,
+) -> np.ndarray:
     """Return sums of squared errors of rows X when only the first 1, ..., k codes are let through.
 
-    The others are held at `rest`. The result has shape (k,).
+    The others are held at `rest`; for the rest see `code_moments`. The result has shape (k,).
     """
 
-    def squares(rows: slice) -> np.ndarray:
-        x, kept = dense(X[rows]), np.zeros_like(codes[rows]) + rest.astype(codes.dtype)
-        errors = np.zeros(codes.shape[1])
-        for j in range(len(errors)):
-            kept[:, j] = codes[rows, j]
-            decoded = decode(kept)
-            decoded -= x
-            with OneThread():
-                errors[j] = _sum_of_squares(decoded)
+    def squares(share: list[slice]) -> np.ndarray:
+        decode, errors = make_decode(), np.zeros(codes.shape[1])
+        with Evaluation():
+            for some, rows in _pieces(X, row_mean, share):
+                kept = np.zeros_like(codes[some]) + rest.astype(codes.dtype)
+                for j in range(len(errors)):
+                    kept[:, j] = codes[some, j]
+                    decoded = decode(kept)
+                    decoded -= rows
+                    errors[j] += _sum_of_squares(decoded)
         return errors
 
-    return np.sum(list(in_threads(squares, _pieces(X))), axis=0)
+    work = _work(X.shape, codes.shape[1] ** 2)
+    return np.sum(list(in_threads(squares, _shares(X.shape), *work)), axis=0)
 
 
 def explained_ratios(
     X: Any,
     codes: np.ndarray,
-    decode: Map,
+    make_decode: Callable[[], Map],
     loadings: np.ndarray,
     basis: LatentBasis,
     moments: CodeMoments,
@@ -286,10 +332,10 @@ def explained_ratios(
         Training rows.
     codes : ndarray of shape (n_samples, n_components)
         Their codes, not whitened.
-    decode : callable
-        From codes to rows.
+    make_decode : callable
+        Makes, for one thread, a map from codes to rows less their mean.
     loadings : ndarray of shape (n_components, n_features)
-        Jacobian of `decode` at the mean code.
+        Jacobian of that at the mean code.
     basis : LatentBasis
         The map from raw codes to `codes`, which says where those are held that are not let through.
     moments : CodeMoments
@@ -307,11 +353,15 @@ def explained_ratios(
         return np.zeros(codes.shape[1])
     every = step_through(codes.size)
     some, some_codes = X[::every], codes[::every]
-    errors = errors_of_the_first(some, some_codes, decode, rest)
+    errors = errors_of_the_first(some, some_codes, moments.row_mean, make_decode, rest)
     if every > 1:
-        center = decode(rest[None])[0]
+        with Evaluation():
+            center = make_decode()(rest[None])[0].copy()
         linear = _linear_errors(moments, basis, len(codes), center, loadings)
-        correction = errors - _linear_errors_of(some, some_codes - rest, center, loadings)
+        linear_of_some = _linear_errors_of(
+            some, moments.row_mean + center, some_codes - rest, loadings
+        )
+        correction = errors - linear_of_some
         errors = linear + correction * (len(codes) / len(some_codes))
         errors[-1] = unexplained
     return -np.diff(errors, prepend=total) / total
@@ -322,9 +372,10 @@ def _linear_errors(
 ) -> np.ndarray:
     """Return `errors_of_the_first` of all rows for the decoder ``center + codes @ loadings``.
 
-    Codes are counted from where they rest. Exact where the loadings are orthonormal.
+    The center is counted from the rows' mean, and codes from where they rest. Exact where the
+    loadings are orthonormal.
     """
-    shift, mean = moments.row_mean - center, basis.forward @ (moments.mean - basis.origin)
+    shift, mean = -center, basis.forward @ (moments.mean - basis.origin)
     mean = mean - basis.rest
     along = ((moments.row_cross @ basis.forward.T) * loadings.T).sum(0) + (loadings @ shift) * mean
     squares = ((basis.forward @ moments.covariance) * basis.forward).sum(1) + mean**2
@@ -332,14 +383,15 @@ def _linear_errors(
 
 
 def _linear_errors_of(
-    X: Any, codes: np.ndarray, center: np.ndarray, loadings: np.ndarray
+    X: Any, center: np.ndarray, codes: np.ndarray, loadings: np.ndarray
 ) -> np.ndarray:
     """Return `_linear_errors` of some rows, whose codes from where they rest are given."""
     total, gains = 0.0, np.zeros(codes.shape[1])
-    for rows in _pieces(X):
-        centred, y = dense(X[rows]) - center, codes[rows]
-        with threads_for(_ROWS_AT_ONCE * loadings.size):
-            along = (torch.from_numpy(centred) @ torch.from_numpy(loadings.T)).numpy()
+    (slices,) = _shares(X.shape, 1)
+    for some, centred in _pieces(X, center, slices):
+        y = codes[some]
+        with threads_for(centred.shape[0] * loadings.size):
+            along = _product(centred.T, loadings.T)
         gains += (2 * along * y - y**2).sum(0)
-        total += float(np.square(centred).sum())
+        total += _sum_of_squares(centred)
     return total - np.cumsum(gains)

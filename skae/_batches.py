@@ -104,17 +104,26 @@ class StreamedRows(Rows):
     def __init__(self, X: Any, index: np.ndarray, scaling: Scaling, device: torch.device) -> None:
         super().__init__(len(index))
         self.X, self.index, self.scaling, self.device = X, index, scaling, device
+        self._in_place = isinstance(X, np.ndarray) and X.flags.c_contiguous
 
     def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
         """Gather rows on the host and move them."""
         chosen = self.index[index.numpy()]
-        rows = as_array(self.X[chosen])
         if place is not None and place.device.type == "cpu":
-            self.scaling.to_net(rows, out=place.numpy())
+            net = place.numpy()
+            self.scaling.to_net(self._gathered(chosen, net), out=net)
             return place
+        rows = as_array(self.X[chosen])
         net = np.empty(rows.shape, dtype=np.float32)
         moved = torch.from_numpy(self.scaling.to_net(rows, out=net)).to(self.device)
         return moved if place is None else place.copy_(moved)
+
+
+    def _gathered(self, chosen: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Return some rows as they are, in `place` if they fit there."""
+        if self._in_place and self.X.dtype == place.dtype:
+            return np.take(self.X, chosen, axis=0, out=place, mode="clip")
+        return as_array(self.X[chosen])
 
 
 class ResidentRows(Rows):

@@ -24,7 +24,8 @@ _SIZES = (512, 128, 16)
 UNKNOWN_SIZES = (128,)
 # Larger blocks than this many entries would leave the cache.
 _BLOCK_ENTRIES = 2**19
-# So many multiply-adds are worth starting threads for.
+# A block of so many multiply-adds is worth handing to another thread, and so many to start one.
+_PARALLEL_BLOCK = 10_000_000
 _PARALLEL_WORK = 100_000_000
 
 
@@ -72,43 +73,49 @@ def cut(n_rows: int, sizes: Sequence[int]) -> list[Cut]:
     return cuts
 
 
-def map_blocks(start: Callable[[], Work], cuts: Sequence[Cut], multiply_adds: int) -> np.ndarray:
+def map_blocks(work: Work, cuts: Sequence[Cut], multiply_adds: int) -> np.ndarray:
     """Return what is made of blocks, one below the other.
 
     Parameters
     ----------
-    start : callable
-        Called by each thread that takes part; returns ``(start, stop, size) -> ndarray`` with
-        ``stop - start`` rows.
+    work : callable
+        ``(start, stop, size) -> ndarray`` with ``stop - start`` rows.
     cuts : sequence of (int, int, int)
         The blocks, see `cut`.
     multiply_adds : int
-        The work there is. Where it pays, as many threads take part as torch has, each making its
-        products by itself: results do not depend on the number of threads.
+        The work that each row is, 0 if the blocks are to be worked off by the calling thread. Where
+        it pays, as many threads take part as torch has, each making its products by itself: results
+        do not depend on the number of threads.
     """
     first, *others = cuts
     with Evaluation():
-        found = start()(*first)
+        found = work(*first)
     if not others:
         return found
     joined = np.empty((cuts[-1][1], *found.shape[1:]), dtype=found.dtype)
     joined[first[0] : first[1]] = found
 
-    def work(share: list[Cut]) -> None:
-        function = start()
+    def work_off(share: list[Cut]) -> None:
         with Evaluation():
-            for start_row, stop_row, size in share:
-                joined[start_row:stop_row] = function(start_row, stop_row, size)
+            for start, stop, size in share:
+                joined[start:stop] = work(start, stop, size)
 
-    n_threads = torch.get_num_threads() if multiply_adds >= _PARALLEL_WORK else 1
-    for _ in in_threads(work, [others[i::n_threads] for i in range(n_threads)]):
+    n_shares = torch.get_num_threads()
+    shares = [others[i::n_shares] for i in range(min(n_shares, len(others)))]
+    for _ in in_threads(work_off, shares, multiply_adds * first[2], multiply_adds * len(joined)):
         pass
     return joined
 
 
-def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield a function's results, in the items' order; threads share the items."""
-    n_threads = min(torch.get_num_threads(), len(items))
+def in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], block: int, total: int
+) -> Iterator[Result]:
+    """Yield a function's results, in the items' order; threads share the items where it pays.
+
+    `block` and `total` are the multiply-adds between which threads change, and all of them.
+    """
+    pays = block >= _PARALLEL_BLOCK and total >= _PARALLEL_WORK
+    n_threads = min(torch.get_num_threads(), len(items)) if pays else 1
     if n_threads == 1:
         yield from map(function, items)
         return

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._gradients import Signal, Tape, multiplied, perceptron
+from ._gradients import Signal, Tape, multiplied, perceptron, width_of
 from ._slopes import (
     CODE_ACTIVATIONS,
     LIKELIHOODS,
@@ -76,10 +76,10 @@ class Passes:
         corrupted: bool,
     ) -> None:
         like = next(core.parameters()).detach()
-        row = like.new_zeros(1, _width(core.encoder)[0])
+        row = like.new_zeros(1, width_of(core.encoder)[0])
         Objective(*terms)(row, core(row))  # terms check their parameters when they are called
         tape = self._tape = Tape(n_rows, like)
-        self.x = self.x_in = tape.buffer(n_rows, _width(core.encoder)[0])
+        self.x = self.x_in = tape.buffer(n_rows, width_of(core.encoder)[0])
         if corrupted:
             self.x_in = torch.zeros_like(self.x)
         self.noise = {
@@ -124,7 +124,7 @@ Weighted = list[tuple[Any, float]]
 
 def _autoencoder(passes: Passes, tape: Tape, core: Any, terms: Weighted) -> None:
     (loss, weight), *penalties = terms
-    x_hat, z = tape.signal(passes.x.shape[1]), tape.signal(_width(core.encoder)[1])
+    x_hat, z = tape.signal(passes.x.shape[1]), tape.signal(width_of(core.encoder)[1])
     _encode(passes, tape, core, z)
     z = CODE_ACTIVATIONS[type(core.code_activation)](tape, z, core.code_activation)
     tape.on_return(
@@ -201,7 +201,7 @@ def _draw(tape: Tape, core: Any, encoding: Signal, draws: Tensor, z: Signal, bet
 
 def _vqvae(passes: Passes, tape: Tape, core: Any, terms: Weighted) -> None:
     (loss, weight), *others = terms
-    k = _width(core.encoder)[1]
+    k = width_of(core.encoder)[1]
     z_e, z = tape.signal(k), tape.signal(k)
     x_hat = tape.signal(passes.x.shape[1])
     gap = torch.zeros_like(z.value)
@@ -261,13 +261,3 @@ _FAMILIES: dict[type, Callable[..., None]] = {Autoencoder: _autoencoder, VAE: _v
 def _encode(passes: Passes, tape: Tape, core: Any, z: Signal) -> None:
     rows = Signal(passes.x_in, passes.x_in[:0])
     perceptron(tape, core.encoder, rows, z, passes.noise.get("encoder"), returns=False)
-
-
-def _width(net: MLP) -> tuple[int, int]:
-    """Return the number of a perceptron's inputs and outputs."""
-    if net.linear is not None:
-        return net.linear.in_features, net.linear.out_features
-    first, last = net.layers[0], net.layers[-1]
-    assert isinstance(first, nn.Linear)
-    assert isinstance(last, nn.Linear)
-    return first.in_features, last.out_features

@@ -62,7 +62,7 @@ class Description:
     ) -> None:
         self.net, self.X, self.mean, self.device = net, X, mean, device
         self._raw = self._encode(X)
-        self._moments = code_moments(X, self._raw, mean, self._decode)
+        self._moments = code_moments(X, self._raw, mean, self._make_decode)
         net.basis, self._variances = choose_basis(self._moments)
 
     @property
@@ -74,13 +74,15 @@ class Description:
     def _encode(self, X: Any) -> np.ndarray:
         return self.net.encode(X, self.device)
 
-    def _decode(self, codes: np.ndarray) -> np.ndarray:
-        return self.net.decode(codes, self.device, np.float64)
+    def _make_decode(self) -> Callable[[np.ndarray], np.ndarray]:
+        return self.net.decoder(self.device, self.mean)
 
     def truncate(self, fraction: float, rows: Any) -> None:
         """Keep the fewest codes with which `rows` score `fraction`, or all with a warning."""
         rows = rows[:: step_through(rows.shape[0] * len(self.basis.rest))]
-        errors = errors_of_the_first(rows, self._encode(rows), self._decode, self.basis.rest)
+        errors = errors_of_the_first(
+            rows, self._encode(rows), self.mean, self._make_decode, self.basis.rest
+        )
         total = sum_of_squares(rows, self.mean)
         scores = 1 - errors / total if total else np.ones_like(errors)
         reached = np.flatnonzero(scores >= fraction)
@@ -110,7 +112,7 @@ class Description:
             "components_": components,
             "explained_variance_": variance,
             "explained_variance_ratio_": explained_ratios(
-                X, codes, self._decode, components, self.basis, moments, unexplained
+                X, codes, self._make_decode, components, self.basis, moments, unexplained
             ),
             "singular_values_": np.sqrt(variance * n_free),
             "noise_variance_": unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0,

@@ -43,10 +43,12 @@ class Tape:
         Rows of a batch.
     like : torch.Tensor
         Has the dtype and device to work in.
+    returns : bool, default=True
+        Whether there is a way back, for which signals have room for slopes.
     """
 
-    def __init__(self, n_rows: int, like: Tensor) -> None:
-        self.n_rows, self.like = n_rows, like
+    def __init__(self, n_rows: int, like: Tensor, *, returns: bool = True) -> None:
+        self.n_rows, self.like, self.returns = n_rows, like, returns
         self.unit = 1.0
         self.calls: list[Call] = []
         self.sums: list[tuple[Tensor, float]] = []  # of losses: what is added up, and its factor
@@ -61,7 +63,8 @@ class Tape:
 
     def signal(self, width: int) -> Signal:
         """Return a signal to write to."""
-        return Signal(self.buffer(self.n_rows, width), self.buffer(self.n_rows, width))
+        value = self.buffer(self.n_rows, width)
+        return Signal(value, torch.zeros_like(value) if self.returns else value[:0])
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
         """Add a call."""
@@ -164,20 +167,22 @@ def _onednn_product(a: Tensor, b: Tensor, out: Tensor, start: Tensor | None) -> 
 class _Layer(NamedTuple):
     """An affine map ``x @ matrix + bias`` and the loss's slopes in its weights."""
 
-    matrix: Tensor  # (n_in, n_out)
-    matrix_slope: Tensor
+    weight: Tensor
     bias: Tensor | None  # (n_out,)
-    bias_slope: Tensor | None
+    transposed: bool  # whether the matrix is the weight's transpose
 
-    @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None, *, transposed: bool) -> _Layer:
-        """Return the layer with weights whose gradients have their place."""
-        weights, slopes = weight.detach(), _slope(weight)
-        if transposed:
-            weights, slopes = weights.t(), slopes.t()
-        if bias is None:
-            return cls(weights, slopes, None, None)
-        return cls(weights, slopes, bias.detach(), _slope(bias))
+    @property
+    def matrix(self) -> Tensor:  # (n_in, n_out)
+        """What rows are multiplied by."""
+        return self._oriented(self.weight.detach())
+
+    @property
+    def matrix_slope(self) -> Tensor:
+        """Where the slope in the matrix is to be written."""
+        return self._oriented(_slope(self.weight))
+
+    def _oriented(self, weight: Tensor) -> Tensor:
+        return weight.t() if self.transposed else weight
 
 
 def _slope(parameter: Tensor) -> Tensor:
@@ -225,6 +230,52 @@ def perceptron(
     _affine(tape, paths, y)
 
 
+def width_of(net: MLP | MirroredMLP) -> tuple[int, int]:
+    """Return the number of a perceptron's inputs and outputs."""
+    if isinstance(net, MirroredMLP):
+        n_out, n_in = width_of(net.source)
+        return n_in, n_out
+    if net.linear is not None:
+        return net.linear.in_features, net.linear.out_features
+    first, *_, last = net.linears()
+    return first.in_features, last.out_features
+
+
+class OnBuffers(nn.Module):
+    """A perceptron that allocates nothing for blocks of as many rows as it has been given before.
+
+    What it returns holds until the next call; only one thread may call it at a time.
+
+    Parameters
+    ----------
+    net : MLP or MirroredMLP
+        The perceptron, whose weights are used where they are.
+    """
+
+    def __init__(self, net: MLP | MirroredMLP) -> None:
+        super().__init__()
+        self._net = (net,)  # in a tuple: it is not this module's
+        self._tapes: dict[int, tuple[Tape, Tensor, Tensor]] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows (n_rows, n_in) to (n_rows, n_out)."""
+        n_rows = x.shape[0]
+        if n_rows not in self._tapes:
+            self._tapes[n_rows] = _forward_pass(self._net[0], n_rows)
+        tape, x_in, y = self._tapes[n_rows]
+        x_in.copy_(x)
+        tape.play()
+        return y
+
+
+def _forward_pass(net: MLP | MirroredMLP, n_rows: int) -> tuple[Tape, Tensor, Tensor]:
+    """Return a perceptron's pass, what it reads and what it writes."""
+    tape = Tape(n_rows, next(net.parameters()), returns=False)
+    x, y = (tape.signal(width) for width in width_of(net))
+    perceptron(tape, net, x, y, None, returns=False)
+    return tape, x.value, y.value
+
+
 def _layers(
     net: MLP | MirroredMLP,
 ) -> tuple[list[tuple[_Layer, Activation]], _Layer | None, _Layer | None]:
@@ -233,17 +284,17 @@ def _layers(
     linears, activations = mlp.linears(), list(mlp.layers)[1::2]
     bias: Tensor | None = None
     if isinstance(net, MLP):
-        layers = [_Layer.of(each.weight, each.bias, transposed=True) for each in linears]
+        layers = [_Layer(each.weight, each.bias, True) for each in linears]
         bias = None if mlp.linear is None else mlp.linear.bias
     else:
         biases = list(net.biases)
         pairs = zip(linears, biases, strict=False)
-        layers = [_Layer.of(each.weight, own, transposed=False) for each, own in pairs][::-1]
+        layers = [_Layer(each.weight, own, False) for each, own in pairs][::-1]
         activations = activations[::-1]
         bias = None if layers else biases[0]
     direct = None
     if mlp.linear is not None:
-        direct = _Layer.of(mlp.linear.weight, bias, transposed=isinstance(net, MLP))
+        direct = _Layer(mlp.linear.weight, bias, isinstance(net, MLP))
     kinds = [_ACTIVATIONS[type(each)] for each in activations]
     last = layers.pop() if layers else None
     return list(zip(layers, kinds, strict=True)), last, direct
@@ -251,7 +302,7 @@ def _layers(
 
 def _affine(tape: Tape, paths: list[tuple[Signal, _Layer, bool]], y: Signal) -> None:
     """Write y as the sum of affine maps of signals, whose slopes are asked for or not."""
-    bias, *others = [layer.bias for _, layer, _ in paths if layer.bias is not None]
+    bias, *others = [layer.bias.detach() for _, layer, _ in paths if layer.bias is not None]
     for other in others:
         total = torch.zeros_like(bias)
         tape.call(torch.add, bias, other, out=total)
@@ -264,8 +315,8 @@ def _affine(tape: Tape, paths: list[tuple[Signal, _Layer, bool]], y: Signal) -> 
     def back() -> None:
         for x, layer, returns in paths:
             tape.add_product(x.value.t(), y.slope, layer.matrix_slope)
-            if layer.bias_slope is not None:
-                tape.call(torch.mv, y.slope.t(), tape.ones, out=layer.bias_slope)
+            if layer.bias is not None:
+                tape.call(torch.mv, y.slope.t(), tape.ones, out=_slope(layer.bias))
             if returns:
                 tape.add_product(y.slope, layer.matrix.t(), x.slope)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
+from contextlib import AbstractContextManager, nullcontext, suppress
+from copy import copy, deepcopy
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,10 @@ import torch
 from torch import Generator, Tensor
 
 from ._basis import LatentBasis
-from ._blocks import UNKNOWN_SIZES, Work, cut, map_blocks, sizes_that_round_alike
+from ._blocks import UNKNOWN_SIZES, cut, map_blocks, sizes_that_round_alike
+from ._gradients import OnBuffers
 from ._input import Scaling, as_array
-from .modules import Core
+from .modules import MLP, Core, MirroredMLP
 from .modules._building import lent_to, seed_alike
 from .objectives import Loss
 
@@ -58,6 +59,7 @@ class FittedNet:
         self.link, self.basis = link, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
         self._alike: dict[tuple[str, Any], list[int]] = {}
+        self._idle: dict[tuple[torch.dtype, torch.device], list[_Workplace]] = {}
 
     @classmethod
     def from_core(
@@ -106,16 +108,43 @@ class FittedNet:
         """Return the codes of rows X, shape (n_rows, n_components), in X's dtype."""
         return self.map_rows(self._codes, X, device)
 
-    def decode(self, Z: np.ndarray, device: torch.device, dtype: Any = None) -> np.ndarray:
-        """Return the rows that codes Z stand for, (n_rows, n_features), in Z's dtype or `dtype`.
-
-        It is computed in Z's.
-        """
+    def decode(self, Z: np.ndarray, device: torch.device) -> np.ndarray:
+        """Return the rows that codes Z stand for, (n_rows, n_features), in Z's dtype."""
 
         def from_net(_: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-            return self._leave_net(x_hat).astype(dtype or Z.dtype, copy=False)
+            return self._leave_net(x_hat).astype(Z.dtype, copy=False)
 
         return self._map(self._rows, Z, device, _copy, from_net)
+
+    def decoder(
+        self, device: torch.device, origin: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a map from codes to the rows that they stand for, less `origin`, in float64.
+
+        It is for one thread and for evaluation (`skae._device.Evaluation`), and does not round as
+        `decode` does. What it returns may be written to, and holds until it is called again.
+        """
+        shift, scale = -origin, np.ones(1)
+        if not self._gives_raw_rows:
+            shift, scale = self.scaling.center - origin, self.scaling.scale
+        exact = np.flatnonzero(self.scaling.constant & self._gives_raw_rows)
+        cores: dict[torch.dtype, Core] = {}
+        places: dict[int, np.ndarray] = {}
+
+        def decode(codes: np.ndarray) -> np.ndarray:
+            z, n_rows = torch.from_numpy(codes).to(device), len(codes)
+            if z.dtype not in cores:
+                cores[z.dtype] = _on_buffers(self.core(z.dtype, device))
+            if n_rows not in places:
+                places[n_rows] = np.empty((n_rows, len(origin)))
+            with lent_to(cores[z.dtype], z):
+                x_hat = self._rows(cores[z.dtype], z).cpu().numpy()
+            rows = np.multiply(x_hat, scale, out=places[n_rows])
+            rows += shift
+            rows[:, exact] = (self.scaling.mean - origin)[exact]
+            return rows
+
+        return decode
 
     def lookup(self, codes: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the vectors that integer codes stand for, float64 (n_rows, n_components)."""
@@ -195,7 +224,7 @@ class FittedNet:
         X: Any,
         device: torch.device,
         enter: Callable[[np.ndarray, np.ndarray], np.ndarray],
-        leave: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda _, result: result,
+        leave: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda _, result: result.copy(),
         *,
         dtype: Any = None,
         known: bool = True,
@@ -212,32 +241,29 @@ class FittedNet:
         """
         dtype = np.dtype(dtype or X.dtype)
         core = self.core(_TORCH_DTYPES[dtype.name], device)
-        foreign = self._foreign
+        fixed = known and device == _CPU and not self._foreign
+        idle = self._idle.setdefault((_TORCH_DTYPES[dtype.name], device), [])
 
-        def start_work() -> Work:
-            places: dict[int, np.ndarray] = {}
+        def work(start: int, stop: int, size: int) -> np.ndarray:
+            workplace = _taken_from(idle) or _Workplace(core, dtype)
+            n_rows, place = stop - start, workplace.place(size, X.shape[1])
+            rows = as_array(X[start:stop])
+            enter(rows, place[:n_rows])
+            place[n_rows:] = 0.0
+            x = torch.from_numpy(place).to(device)
+            if self._foreign:
+                seed_alike(device)
+            result = function(workplace.core if fixed else core, x)
+            left = leave(rows, result[:n_rows].cpu().numpy())
+            idle.append(workplace)
+            return left
 
-            def work(start: int, stop: int, size: int) -> np.ndarray:
-                if size not in places:
-                    places[size] = np.empty((size, X.shape[1]), dtype=dtype)
-                place, n_rows = places[size], stop - start
-                rows = as_array(X[start:stop])
-                enter(rows, place[:n_rows])
-                place[n_rows:] = 0.0
-                x = torch.from_numpy(place).to(device)
-                if foreign:
-                    seed_alike(device)
-                result = function(core, x)
-                return leave(rows, result[:n_rows].cpu().numpy())
-
-            return work
-
-        sizes = self._sizes(core, dtype.name, device) if known and not foreign else UNKNOWN_SIZES
-        shareable = device.type == "cpu" and not foreign and not in_order
+        sizes = self._sizes(core, dtype.name, device) if fixed else UNKNOWN_SIZES
+        shareable = device.type == "cpu" and not self._foreign and not in_order
         cuts = cut(X.shape[0], sizes)
-        work = core.n_weights * X.shape[0] if shareable and len(cuts) > 1 else 0
-        with self._loan(dtype.name, device) if foreign else nullcontext():
-            joined = map_blocks(start_work, cuts, work)
+        multiply_adds = core.n_weights if shareable and len(cuts) > 1 else 0
+        with self._loan(dtype.name, device) if self._foreign else nullcontext():
+            joined = map_blocks(work, cuts, multiply_adds)
         if not np.isfinite(joined).all():
             raise ValueError(
                 "The result is not finite: the input holds values too far outside the range of "
@@ -260,12 +286,51 @@ class FittedNet:
         basis = self.basis
         key = dtype, None if basis is None else basis.forward.shape
         if key not in self._alike:
-            maps = core.row_maps(len(self.scaling.mean))
+            like = next(core.parameters())
+            maps = _on_buffers(core).row_maps(like.new_zeros(1, len(self.scaling.mean)))
             if basis is not None:
                 maps += zip((basis.enter, basis.leave), basis.forward.shape[::-1], strict=True)
-            like = next(core.parameters())
             self._alike[key] = sizes_that_round_alike(maps, core.widest, like)
         return self._alike[key]
+
+
+class _Workplace:
+    """What one thread needs to work off blocks: a core on buffers, and places for rows.
+
+    Parameters
+    ----------
+    core : Core
+        The core.
+    dtype : dtype
+        That of the rows.
+    """
+
+    def __init__(self, core: Core, dtype: np.dtype) -> None:
+        self.core, self._dtype = _on_buffers(core), dtype
+        self._places: dict[tuple[int, int], np.ndarray] = {}
+
+    def place(self, n_rows: int, width: int) -> np.ndarray:
+        """Return the array for so many rows, which holds what it did."""
+        if (n_rows, width) not in self._places:
+            self._places[n_rows, width] = np.empty((n_rows, width), dtype=self._dtype)
+        return self._places[n_rows, width]
+
+
+def _taken_from(idle: list[_Workplace]) -> _Workplace | None:
+    """Take a workplace that no thread is at, if there is one."""
+    with suppress(IndexError):
+        return idle.pop()
+    return None
+
+
+def _on_buffers(core: Core) -> Core:
+    """Return a core for one thread, with the same weights, whose perceptrons allocate nothing."""
+    played = copy(core)
+    played._modules = dict(core._modules)
+    for name, part in core.named_children():
+        if isinstance(part, MLP | MirroredMLP):
+            played._modules[name] = OnBuffers(part)
+    return played
 
 
 def _copy(rows: np.ndarray, place: np.ndarray) -> np.ndarray:

@@ -271,10 +271,15 @@ class Scaling:
         float32 is subtracted too.
         """
         if rows.dtype == np.float32 and self._single is not None:
-            center, remainder, scale = self._single
-            net = np.subtract(rows, center, out=out)
-            if remainder is not None:
-                net -= remainder
+            *subtracted, scale = self._single
+            net = out
+            if net is None:
+                net = rows.copy()
+            elif net is not rows:
+                net[...] = rows
+            for part in subtracted:
+                if part is not None:
+                    net -= part
             if scale is not None:
                 net /= scale
             return net
@@ -292,17 +297,17 @@ class Scaling:
         return raw
 
     @cached_property
-    def _single(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None] | None:
+    def _single(self) -> tuple[np.ndarray | None, ...] | None:
         """Center, its remainder beyond float32, and scale, in float32; None if that is too small.
 
-        A remainder of zeros and a scale of ones are None.
+        Of these, zeros that are subtracted and ones that are divided by are None.
         """
         if self.scale.min() < _SMALLEST_SINGLE_SCALE:
             return None
         center, scale = self.center.astype(np.float32), self.scale.astype(np.float32)
         remainder = (self.center - center).astype(np.float32)
-        divides, corrects = bool((scale != 1).any()), bool(remainder.any())
-        return center, remainder if corrects else None, scale if divides else None
+        neutral = (center, 0), (remainder, 0), (scale, 1)
+        return tuple(each if (each != value).any() else None for each, value in neutral)
 
     def __getstate__(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}

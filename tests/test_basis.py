@@ -30,14 +30,20 @@ def linear_coder(X, pca, mixing):
 
 def moments_of(X, encode, decode):
     """Return the moments of codes and reconstructions of rows."""
-    return code_moments(X, encode(X), X.mean(0), decode)
+    return code_moments(X, encode(X), X.mean(0), less_mean(X, decode))
+
+
+def less_mean(X, decode):
+    """Return what makes a decoder of rows less the mean of X."""
+    return lambda: lambda codes: decode(codes) - X.mean(0)
 
 
 def ratios_of(X, codes, decode, loadings):
     """Return what each of a decoder's codes explains, the codes being given as they are."""
-    moments = code_moments(X, codes, X.mean(0), decode)
+    moments = code_moments(X, codes, X.mean(0), less_mean(X, decode))
     basis, _ = untouched_basis(moments, 1.0)
-    return explained_ratios(X, codes, decode, loadings, basis, moments, moments.unexplained)
+    arguments = less_mean(X, decode), loadings, basis, moments, moments.unexplained
+    return explained_ratios(X, codes, *arguments)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -140,7 +146,9 @@ def test_ratios_from_part_of_the_rows_are_close_and_sum_to_the_score(digits, mon
 def test_errors_of_the_first_codes_are_those_of_truncated_pca(digits):
     """With j codes let through the error is that of PCA with j components."""
     pca = PCA(5).fit(digits)
-    errors = errors_of_the_first(digits, pca.transform(digits), pca.inverse_transform, np.zeros(5))
+    decoder = less_mean(digits, pca.inverse_transform)
+    codes, mean = pca.transform(digits), digits.mean(0)
+    errors = errors_of_the_first(digits, codes, mean, decoder, np.zeros(5))
     for j in range(5):
         smaller = PCA(j + 1, svd_solver="full").fit(digits)
         reconstruction = smaller.inverse_transform(smaller.transform(digits))
@@ -153,7 +161,7 @@ def test_moments_add_up_what_pieces_of_rows_have(digits):
     encode, decode = linear_coder(digits, pca, np.eye(3) + 0.5)
     X = np.vstack([digits, digits[:500]])
     codes, mean = encode(X), X.mean(0)
-    found = code_moments(X, codes, mean, decode)
+    found = code_moments(X, codes, mean, less_mean(X, decode))
 
     centred = codes - codes.mean(0)
     np.testing.assert_allclose(found.covariance, centred.T @ centred / len(X), rtol=1e-10)

@@ -36,10 +36,10 @@ def test_sizes_that_are_used_round_alike(dtype, widths):
     X = torch.randn((512, n_in), generator=torch.Generator().manual_seed(4), dtype=dtype)
 
     def evaluate(size):
-        def start():
-            return lambda first, last, _: net(X[first:last]).numpy()
+        def work(first, last, _):
+            return net(X[first:last]).numpy()
 
-        return map_blocks(start, [(i, i + size, size) for i in range(0, 512, size)], 0)
+        return map_blocks(work, [(i, i + size, size) for i in range(0, 512, size)], 0)
 
     assert sizes[0] == 512
     assert all(np.array_equal(evaluate(size), evaluate(512)) for size in sizes)
@@ -62,24 +62,25 @@ def test_sizes_that_round_otherwise_are_left_out():
 @pytest.mark.parametrize("work", [0, 10**12])
 def test_blocks_come_back_in_order_whoever_works_on_them(work):
     """Threads share the blocks, each on one thread of torch, without gradients."""
-    threads, places = set(), []
+    threads = set()
 
-    def start():
-        places.append(1)
+    def double(first, last, size):
+        threads.add(threading.get_ident())
+        assert torch.get_num_threads() == 1
+        assert torch.is_inference_mode_enabled()
+        return 2 * np.arange(first, last)
 
-        def double(first, last, size):
-            threads.add(threading.get_ident())
-            assert torch.get_num_threads() == 1
-            assert torch.is_inference_mode_enabled()
-            return 2 * np.arange(first, last)
-
-        return double
-
-    found = map_blocks(start, cut(3000, (128,)), work)
+    found = map_blocks(double, cut(3000, (128,)), work)
     assert np.array_equal(found, 2 * np.arange(3000))
     several = work and torch.get_num_threads() > 1
-    assert len(places) == 2 if not several else len(places) > 2
     assert len(threads) == 1 if not several else len(threads) > 1
+
+
+@pytest.mark.parametrize(("block", "total"), [(10**6, 10**12), (10**8, 10**7)])
+def test_small_blocks_and_little_work_stay_with_the_caller(block, total):
+    """Handing them over would take longer than they do."""
+    threads = in_threads(lambda _: threading.get_ident(), range(10), block, total)
+    assert set(threads) == {threading.get_ident()}
 
 
 def test_an_error_in_a_thread_is_raised():
@@ -89,4 +90,4 @@ def test_an_error_in_a_thread_is_raised():
         raise ArithmeticError(item)
 
     with pytest.raises(ArithmeticError, match="1"):
-        list(in_threads(fail, [1, 2, 3]))
+        list(in_threads(fail, [1, 2, 3], 10**10, 10**10))

@@ -71,9 +71,9 @@ class VQVAE(Core):
         x_hat = self.decoder(z_in, *self._masks(noise, "decoder"))
         return VQVAEOutput(x_hat, z, z_e, codes)
 
-    def row_maps(self, n_features: int) -> list[tuple[Callable[[Tensor], Tensor], int]]:
+    def row_maps(self, row: Tensor) -> list[tuple[Callable[[Tensor], Tensor], int]]:
         """Return the maps that rows and codes go through, each with the width of what goes in."""
-        encoder, decoder = super().row_maps(n_features)
+        encoder, decoder = super().row_maps(row)
         return [encoder, (self.quantizer.nearest, decoder[1]), decoder]
 
     def undecayed(self) -> list[nn.Parameter]:
