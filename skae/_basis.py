@@ -52,19 +52,20 @@ class LatentBasis:
 
     def enter(self, raw: Tensor) -> Tensor:
         """Map raw codes (n_rows, n_raw) to codes (n_rows, n_components)."""
-        origin, forward, _ = self._like(raw)
-        return (raw - origin) @ forward.T
+        matrix, offset, _, _ = self._like(raw)
+        return torch.addmm(offset, raw, matrix)
 
     def leave(self, codes: Tensor) -> Tensor:
         """Map codes (n_rows, n_components) to raw codes (n_rows, n_raw)."""
-        origin, _, backward = self._like(codes)
-        return origin + codes @ backward.T
+        _, _, matrix, offset = self._like(codes)
+        return torch.addmm(offset, codes, matrix)
 
     def _like(self, codes: Tensor) -> tuple[Tensor, ...]:
-        """Return origin, forward and backward in the dtype and on the device of codes."""
+        """Return matrices and offsets of both maps in the dtype and on the device of codes."""
         key = codes.dtype, codes.device
         if key not in self._tensors:
-            arrays = self.origin, self.forward, self.backward
+            there, back = self.forward.T, self.backward.T
+            arrays = there, -self.origin @ there, back, self.origin
             with torch.inference_mode(False):  # loadings are derivatives
                 self._tensors[key] = tuple(
                     torch.tensor(each, device=codes.device, dtype=codes.dtype) for each in arrays

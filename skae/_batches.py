@@ -118,7 +118,6 @@ class StreamedRows(Rows):
         moved = torch.from_numpy(self.scaling.to_net(rows, out=net)).to(self.device)
         return moved if place is None else place.copy_(moved)
 
-
     def _gathered(self, chosen: np.ndarray, place: np.ndarray) -> np.ndarray:
         """Return some rows as they are, in `place` if they fit there."""
         if self._in_place and self.X.dtype == place.dtype:

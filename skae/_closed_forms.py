@@ -19,6 +19,7 @@ from ._slopes import (
     write_loss,
 )
 from .modules import MLP, VAE, VQVAE, Autoencoder, Core, MirroredMLP, VectorQuantizer
+from .modules._kmeans import find_largest
 from .modules._vae import LOG_INFORMATION_RANGE
 from .objectives import Commitment, KLDivergence, Objective, Term
 from .objectives._objective import OnRawRows
@@ -241,7 +242,7 @@ def _write_codes(tape: Tape, quantizer: VectorQuantizer, z_e: Tensor, z: Tensor)
     tape.call(
         torch.baddbmm, norms[:, None], shifted, centred.transpose(1, 2), beta=-0.5, out=matches
     )
-    tape.call(torch.argmax, matches, 2, out=codes)
+    tape.call(find_largest, matches, codes)
     tape.call(torch.gather, keys, 1, index, out=vectors)
     tape.call(place.copy_, vectors)
     counts, sums = quantizer.statistics()

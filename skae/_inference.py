@@ -21,7 +21,7 @@ from .modules._building import lent_to, seed_alike
 from .objectives import Loss
 
 _CPU = torch.device("cpu")
-_TORCH_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_TORCH_DTYPES = {np.dtype("float32"): torch.float32, np.dtype("float64"): torch.float64}
 _FEATURES_AT_ONCE = 128
 
 
@@ -58,7 +58,7 @@ class FittedNet:
         self.build, self.arrays, self.scaling = build, arrays, scaling
         self.link, self.basis = link, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
-        self._alike: dict[tuple[str, Any], list[int]] = {}
+        self._alike: dict[tuple[torch.dtype, Any], list[int]] = {}
         self._idle: dict[tuple[torch.dtype, torch.device], list[_Workplace]] = {}
 
     @classmethod
@@ -240,9 +240,10 @@ class FittedNet:
             If a result is not finite.
         """
         dtype = np.dtype(dtype or X.dtype)
-        core = self.core(_TORCH_DTYPES[dtype.name], device)
+        kind = _TORCH_DTYPES[dtype]
+        core = self.core(kind, device)
         fixed = known and device == _CPU and not self._foreign
-        idle = self._idle.setdefault((_TORCH_DTYPES[dtype.name], device), [])
+        idle = self._idle.setdefault((kind, device), [])
 
         def work(start: int, stop: int, size: int) -> np.ndarray:
             workplace = _taken_from(idle) or _Workplace(core, dtype)
@@ -258,11 +259,11 @@ class FittedNet:
             idle.append(workplace)
             return left
 
-        sizes = self._sizes(core, dtype.name, device) if fixed else UNKNOWN_SIZES
+        sizes = self._sizes(core, kind) if fixed else UNKNOWN_SIZES
         shareable = device.type == "cpu" and not self._foreign and not in_order
         cuts = cut(X.shape[0], sizes)
         multiply_adds = core.n_weights if shareable and len(cuts) > 1 else 0
-        with self._loan(dtype.name, device) if self._foreign else nullcontext():
+        with self._loan(kind, device) if self._foreign else nullcontext():
             joined = map_blocks(work, cuts, multiply_adds)
         if not np.isfinite(joined).all():
             raise ValueError(
@@ -271,18 +272,16 @@ class FittedNet:
             )
         return joined
 
-    def _loan(self, dtype: str, device: torch.device) -> AbstractContextManager[None]:
+    def _loan(self, dtype: torch.dtype, device: torch.device) -> AbstractContextManager[None]:
         """Return the context in which networks of the user's may run."""
-        like = torch.empty(0, dtype=_TORCH_DTYPES[dtype], device=device)
+        like = torch.empty(0, dtype=dtype, device=device)
         return lent_to(self.core(like.dtype, device), like)
 
-    def _sizes(self, core: Core, dtype: str, device: torch.device) -> Sequence[int]:
+    def _sizes(self, core: Core, dtype: torch.dtype) -> Sequence[int]:
         """Return the sizes of blocks in which rows may pass through a built-in core and the basis.
 
         They are found out when they are first needed.
         """
-        if device != _CPU:
-            return UNKNOWN_SIZES
         basis = self.basis
         key = dtype, None if basis is None else basis.forward.shape
         if key not in self._alike:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -28,9 +29,27 @@ def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
     norms = torch.linalg.vecdot(centres, centres)[:, None]  # (n_sets, 1, n_centres)
     at_once = max(1, _MOST_MATCHES // norms.numel())
     keys, vectors = centres.transpose(1, 2), vectors - origin
-    parts = [vectors] if vectors.shape[1] <= at_once else torch.split(vectors, at_once, dim=1)
-    found = [torch.baddbmm(norms, part, keys, beta=-0.5).argmax(2) for part in parts]
-    return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+    found = torch.empty(vectors.shape[:2], dtype=torch.int64, device=vectors.device)
+    for start in range(0, vectors.shape[1], at_once):
+        some = slice(start, start + at_once)
+        find_largest(torch.baddbmm(norms, vectors[:, some], keys, beta=-0.5), found[:, some])
+    return found
+
+
+def find_largest(matches: Tensor, index: Tensor) -> None:
+    """Write the index of the largest of each vector's matches, the first of several.
+
+    Parameters
+    ----------
+    matches : torch.Tensor of shape (n_sets, n_vectors, n_centres)
+        Values.
+    index : torch.Tensor of shape (n_sets, n_vectors)
+        Where to write, int64.
+    """
+    if matches.device.type == "cpu":  # NumPy is up to ten times as fast
+        np.argmax(matches.numpy(), axis=2, out=index.numpy())
+    else:
+        torch.argmax(matches, 2, out=index)
 
 
 def totals(vectors: Tensor, index: Tensor, n_centres: int) -> tuple[Tensor, Tensor]:
