@@ -20,6 +20,7 @@ from ._slopes import (
 )
 from .modules import MLP, VAE, VQVAE, Autoencoder, Core, MirroredMLP, VectorQuantizer
 from .modules._kmeans import find_largest
+from .modules._quantizers import LEAST_COUNT
 from .modules._vae import LOG_INFORMATION_RANGE
 from .objectives import Commitment, KLDivergence, Objective, Term
 from .objectives._objective import OnRawRows
@@ -50,6 +51,8 @@ class Passes:
         What `Core.draw_noise` draws for so many rows.
     corrupted : bool
         Whether the encoder is given something else than the rows.
+    updates : bool
+        Whether the core is updated too, as `Core.update` does: for rows that are a whole step's.
 
     Raises
     ------
@@ -75,11 +78,12 @@ class Passes:
         noise: Mapping[str, Tensor],
         *,
         corrupted: bool,
+        updates: bool,
     ) -> None:
         like = next(core.parameters()).detach()
         row = like.new_zeros(1, width_of(core.encoder)[0])
         Objective(*terms)(row, core(row))  # terms check their parameters when they are called
-        tape = self._tape = Tape(n_rows, like)
+        tape = self._tape = Tape(n_rows, like, updates=updates)
         self.x = self.x_in = tape.buffer(n_rows, width_of(core.encoder)[0])
         if corrupted:
             self.x_in = torch.zeros_like(self.x)
@@ -92,7 +96,12 @@ class Passes:
         self.unit, self.loss_per_row = tape.unit, tape.loss_per_row
         self.take_loss = tape.take_loss
         on_gpu = like.device.type == "cuda"
-        self.play = tape.captured(core.statistics()) if on_gpu else tape.play
+        self.play = tape.captured(list(core.buffers())) if on_gpu else tape.play
+
+    def take_noise(self, noise: Mapping[str, Tensor]) -> None:
+        """Put what was drawn where `play` reads it."""
+        for name, drawn in noise.items():
+            self.noise[name].copy_(drawn)
 
 
 def have_closed_form(core: Core, objective: Objective) -> bool:
@@ -219,15 +228,17 @@ def _vqvae(passes: Passes, tape: Tape, core: Any, terms: Weighted) -> None:
 
 
 def _write_codes(tape: Tape, quantizer: VectorQuantizer, z_e: Tensor, z: Tensor) -> None:
-    """Write the codes' vectors to z, and what the quantizer learns of them.
+    """Write the codes' vectors to z, and what the quantizer learns of them or becomes.
 
     For one stage with codebooks of its own for each part these are the calls of
-    `skae.modules._kmeans.nearest` and `add_totals`, on fixed buffers.
+    `skae.modules._kmeans.nearest` and `add_totals`, and of `update`, on fixed buffers.
     """
     keys, n_rows = quantizer.codebook, tape.n_rows
     n_parts, size, dim = keys.shape
     if quantizer.n_stages > 1 or quantizer.shared or n_parts * n_rows * size > _MOST_MATCHES:
         tape.call(_quantize, quantizer, z_e, z)
+        if tape.updates:
+            tape.call(quantizer.update)
         return
     parts, place = (each.view(n_rows, n_parts, dim).transpose(0, 1) for each in (z_e, z))
     origin, centred, norms = (torch.zeros_like(each) for each in (keys[:, :1], keys, keys[:, :, 0]))
@@ -248,6 +259,23 @@ def _write_codes(tape: Tape, quantizer: VectorQuantizer, z_e: Tensor, z: Tensor)
     counts, sums = quantizer.statistics()
     tape.call(counts.scatter_add_, 1, codes, tape.ones.expand(n_parts, -1))
     tape.call(sums.scatter_add_, 1, index, parts)
+    if tape.updates:
+        _move_codebooks(tape, quantizer)
+
+
+def _move_codebooks(tape: Tape, quantizer: Any) -> None:
+    """Write `VectorQuantizer.update`."""
+    counts, sums = quantizer.statistics()
+    mean_counts, mean_sums, keys = quantizer.mean_counts, quantizer.mean_sums, quantizer.codebook
+    share, moved = 1 - quantizer.decay, torch.zeros_like(keys)
+    used = torch.zeros_like(mean_counts, dtype=torch.bool)
+    tape.call(mean_counts.lerp_, counts, share)
+    tape.call(mean_sums.lerp_, sums, share)
+    tape.call(torch.gt, mean_counts, LEAST_COUNT, out=used)
+    tape.call(torch.div, mean_sums, mean_counts[:, :, None], out=moved)
+    tape.call(torch.where, used[:, :, None], moved, keys, out=keys)
+    tape.call(counts.zero_)
+    tape.call(sums.zero_)
 
 
 def _quantize(quantizer: VectorQuantizer, z_e: Tensor, z: Tensor) -> None:

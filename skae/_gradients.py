@@ -45,10 +45,14 @@ class Tape:
         Has the dtype and device to work in.
     returns : bool, default=True
         Whether there is a way back, for which signals have room for slopes.
+    updates : bool, default=False
+        Whether what closed forms determine is updated on the way, as these are all rows of a step.
     """
 
-    def __init__(self, n_rows: int, like: Tensor, *, returns: bool = True) -> None:
-        self.n_rows, self.like, self.returns = n_rows, like, returns
+    def __init__(
+        self, n_rows: int, like: Tensor, *, returns: bool = True, updates: bool = False
+    ) -> None:
+        self.n_rows, self.like, self.returns, self.updates = n_rows, like, returns, updates
         self.unit = 1.0
         self.calls: list[Call] = []
         self.sums: list[tuple[Tensor, float]] = []  # of losses: what is added up, and its factor
@@ -112,19 +116,21 @@ class Tape:
         for call in self.calls:
             call()
 
-    def captured(self, statistics: Sequence[Tensor]) -> Call:
+    def captured(self, changed: Sequence[Tensor]) -> Call:
         """Return what makes all calls as one launch: a CUDA graph of them.
 
-        They are made once before, so that libraries have set themselves up, after which what they
-        added to sums and to the core's `statistics` is taken back.
+        They are made once before, so that libraries have set themselves up, after which sums and
+        what else is `changed` by them is put back.
         """
+        changed = [*(total for total, _ in self.sums), *changed]
+        before = [tensor.clone() for tensor in changed]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             self.play()
         torch.cuda.current_stream().wait_stream(side)
-        for total in [*(total for total, _ in self.sums), *statistics]:
-            total.zero_()
+        for tensor, saved in zip(changed, before, strict=True):
+            tensor.copy_(saved)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self.play()

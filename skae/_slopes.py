@@ -121,7 +121,7 @@ LOSSES: dict[type, Callable[..., None]] = {
 def write_likelihood(
     tape: Tape, core: VAE, likelihood: Any, weight: float, x: Tensor, x_hat: Signal
 ) -> None:
-    """Write minus the log-likelihood, its slope, and what the dispersion follows."""
+    """Write minus the log-likelihood, its slope, and what the dispersion follows or becomes."""
     if isinstance(likelihood, OnRawRows):
         write_loss(tape, likelihood, weight, x, x_hat)
         return
@@ -172,7 +172,11 @@ def _scaled_error(
     share = n_features / dispersion.numel()
     tape.sums += [(total, factor), (logarithms, factor * share * tape.n_rows)]
     tape.loss_per_row = factor * n_features * log_constant
-    if core.follows_residual:
+    if core.follows_residual and tape.updates:
+        tape.call(error.mul_, 1 / (share * tape.n_rows))
+        tape.call(dispersion.lerp_, error, 1 - core.decay)
+        tape.call(dispersion.clamp_, min=core.least_dispersion)
+    elif core.follows_residual:
         observed, n_rows = core.statistics()
         tape.call(observed.add_, error, alpha=1 / share)
         tape.call(n_rows.add_, tape.like.new_tensor(tape.n_rows))

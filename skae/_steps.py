@@ -344,7 +344,8 @@ class ExplicitStep(Step):
     """Steps for the built-in networks, with gradients written out (see `Passes`)."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        self._passes: dict[tuple[int, bool], Passes] = {}
+        self._passes: dict[tuple[int, bool, bool], Passes] = {}
+        self._whole: dict[int, Passes] = {}
         self._weights_now: list[float] = []
         super().__init__(*arguments, **settings)
 
@@ -356,6 +357,7 @@ class ExplicitStep(Step):
     def begin_epoch(self, progress: float) -> None:
         """Set what follows schedules to what it is at `progress`, between 0 and 1."""
         super().begin_epoch(progress)
+        self._whole = {}
         if (weights := self.objective.weights()) != self._weights_now:
             self._collect_losses()
             self._weights_now, self._passes = weights, {}
@@ -367,7 +369,27 @@ class ExplicitStep(Step):
 
     def place_for(self, n_rows: int) -> Tensor | None:
         """Return a tensor that a batch of `n_rows` rows may be written to before its step."""
-        return self._passes_for(n_rows).x if self._is_one_slice(n_rows) else None
+        if not self._is_one_slice(n_rows):
+            return None
+        if self.corrupt is not None:
+            return self._passes_for(n_rows).x
+        self._whole[n_rows] = self._passes_for(n_rows, updates=True)
+        return self._whole[n_rows].x
+
+    def __call__(self, x: Tensor) -> None:
+        """Take one step on a global batch, shape (batch, n_features)."""
+        n_rows = x.shape[0]
+        passes = self._whole.get(n_rows)
+        if passes is None or x is not passes.x:
+            super().__call__(x)
+            return
+        if passes.noise:
+            noise = self.core.draw_noise(n_rows, self.generator, self._odds)
+            passes.take_noise(noise)
+        passes.play()
+        self._count(passes, n_rows)
+        self._adam(n_rows, passes.unit)
+        self._n_rows += n_rows
 
     def _differentiate(
         self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]
@@ -388,26 +410,32 @@ class ExplicitStep(Step):
             passes.x.copy_(x)
         if passes.x_in is not passes.x:
             passes.x_in.copy_(x_in)
-        for name, drawn in noise.items():
-            passes.noise[name].copy_(drawn)
+        passes.take_noise(noise)
         passes.play()
-        self._loss_constant += passes.loss_per_row * n_rows
+        self._count(passes, n_rows)
         return passes.unit
 
-    def _passes_for(self, n_rows: int) -> Passes:
-        """Return the passes for batches of `n_rows` rows, made once for the present weights."""
-        drops = self._odds > 0
-        if (n_rows, drops) not in self._passes:
+    def _count(self, passes: Passes, n_rows: int) -> None:
+        self._loss_constant += passes.loss_per_row * n_rows
+
+    def _passes_for(self, n_rows: int, *, updates: bool = False) -> Passes:
+        """Return the passes for `n_rows` rows, made once for the present weights.
+
+        `updates` says that these are the rows of a whole step.
+        """
+        key = n_rows, updates, self._odds > 0
+        if key not in self._passes:
             with torch.inference_mode(False), torch.no_grad():
-                self._passes[n_rows, drops] = Passes(
+                self._passes[key] = Passes(
                     self.core,
                     self.objective.terms,
                     self._weights_now,
                     n_rows,
                     self.core.draw_noise(n_rows, Generator("cpu"), self._odds),
                     corrupted=self.corrupt is not None,
+                    updates=updates,
                 )
-        return self._passes[n_rows, drops]
+        return self._passes[key]
 
     def _collect_losses(self) -> None:
         for passes in self._passes.values():

@@ -9,6 +9,9 @@ from torch import Generator, Tensor, nn
 
 from ._kmeans import add_totals, draw_vectors, kmeans, nearest
 
+# A code with a smaller moving average of assignments stays where it is: digits have run out.
+LEAST_COUNT = 1e-6
+
 
 class Quantizer(nn.Module):
     """Abstract base of quantizers: latent rows become a few integers, and these vectors again.
@@ -230,7 +233,7 @@ class VectorQuantizer(Quantizer):
         if self.decay is not None:
             mean_sums, codebook = self.mean_sums, self.codebook
             mean_sums.lerp_(self._sums, step)
-            used = (mean_counts > 1e-6)[:, :, None]
+            used = (mean_counts > LEAST_COUNT)[:, :, None]
             torch.where(used, mean_sums / mean_counts[:, :, None], codebook, out=codebook)
         self._counts.zero_()
         self._sums.zero_()

@@ -164,7 +164,7 @@ class VAE(Core):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the posterior mean, shape (batch, n_components)."""
-        return self.posterior(x)[0]
+        return self.encoder(x).tensor_split(2, dim=1)[0]
 
     def draw_noise(
         self, n_rows: int, generator: Generator, dropout: float = 0.0
