@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ._gradients import Signal, Tape, multiplied, perceptron, width_of
+from ._gradients import Signal, Tape, multiplied, network, width_of
 from ._slopes import (
     CODE_ACTIVATIONS,
     LIKELIHOODS,
@@ -19,6 +20,7 @@ from ._slopes import (
     write_loss,
 )
 from .modules import MLP, VAE, VQVAE, Autoencoder, Core, MirroredMLP, VectorQuantizer
+from .modules._building import Foreign
 from .modules._kmeans import find_largest
 from .modules._quantizers import LEAST_COUNT
 from .modules._vae import LOG_INFORMATION_RANGE
@@ -82,7 +84,8 @@ class Passes:
     ) -> None:
         like = next(core.parameters()).detach()
         row = like.new_zeros(1, width_of(core.encoder)[0])
-        Objective(*terms)(row, core(row))  # terms check their parameters when they are called
+        # terms check their parameters when they are called
+        Objective(*terms)(row, _without_networks(core)(row))
         tape = self._tape = Tape(n_rows, like, updates=updates)
         self.x = self.x_in = tape.buffer(n_rows, width_of(core.encoder)[0])
         if corrupted:
@@ -95,8 +98,8 @@ class Passes:
         tape.turn()
         self.unit, self.loss_per_row = tape.unit, tape.loss_per_row
         self.take_loss = tape.take_loss
-        on_gpu = like.device.type == "cuda"
-        self.play = tape.captured(list(core.buffers())) if on_gpu else tape.play
+        capture = like.device.type == "cuda" and not core.has_foreign_parts
+        self.play = tape.captured(list(core.buffers())) if capture else tape.play
 
     def take_noise(self, noise: Mapping[str, Tensor]) -> None:
         """Put what was drawn where `play` reads it."""
@@ -108,8 +111,13 @@ def have_closed_form(core: Core, objective: Objective) -> bool:
     """Tell whether `Passes` can be written for a core and an objective."""
     first, *others = objective.terms
     inner = first.term if isinstance(first, OnRawRows) else first
-    nets = type(core.encoder) is MLP and type(core.decoder) in (MLP, MirroredMLP)
-    if not nets or core.n_draws > 1 or type(core) not in _FAMILIES:
+    nets = type(core.encoder) in (MLP, Foreign) and type(core.decoder) in (
+        MLP,
+        MirroredMLP,
+        Foreign,
+    )
+    learns = any(weight.requires_grad for weight in core.parameters())
+    if not (nets and learns) or core.n_draws > 1 or type(core) not in _FAMILIES:
         return False
     kinds = {type(each) for each in others}
     if isinstance(core, VAE):
@@ -124,6 +132,24 @@ def have_closed_form(core: Core, objective: Objective) -> bool:
         return moves and kinds <= {Commitment}
     assert isinstance(core, Autoencoder)
     return kinds <= set(PENALTIES) and type(core.code_activation) in CODE_ACTIVATIONS
+
+
+def _without_networks(core: Core) -> Core:
+    """Return a core that encodes and decodes as zeros."""
+    plain = copy(core)
+    plain._modules = dict(core._modules)
+    for name in ("encoder", "decoder"):
+        plain._modules[name] = _Zeros(width_of(getattr(core, name))[1])
+    return plain
+
+
+class _Zeros(nn.Module):
+    def __init__(self, n_out: int) -> None:
+        super().__init__()
+        self._n_out = n_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_zeros(len(x), self._n_out)
 
 
 # -- families --------------------------------------------------------------------------------------
@@ -146,7 +172,7 @@ def _autoencoder(passes: Passes, tape: Tape, core: Any, terms: Weighted) -> None
         kept = torch.zeros_like(z.value)
         tape.call(torch.lt, numbers, passes.noise["kept"], out=kept)
         through = multiplied(tape, z, kept)
-    perceptron(tape, core.decoder, through, x_hat, passes.noise.get("decoder"))
+    network(tape, core.decoder, through, x_hat, passes.noise.get("decoder"))
     write_loss(tape, loss, weight, passes.x, x_hat)
 
 
@@ -158,7 +184,7 @@ def _vae(passes: Passes, tape: Tape, core: Any, terms: Weighted) -> None:
     _encode(passes, tape, core, encoding)
     draws = passes.noise["posterior"].squeeze(1)
     _draw(tape, core, encoding, draws, z, beta)
-    perceptron(tape, core.decoder, z, x_hat, passes.noise.get("decoder"))
+    network(tape, core.decoder, z, x_hat, passes.noise.get("decoder"))
     write_likelihood(tape, core, likelihood, weight, passes.x, x_hat)
 
 
@@ -223,7 +249,7 @@ def _vqvae(passes: Passes, tape: Tape, core: Any, terms: Weighted) -> None:
     tape.on_return(
         lambda: tape.call(torch.add, z.slope, gap, alpha=2 * commitment / tape.unit, out=z_e.slope)
     )
-    perceptron(tape, core.decoder, z, x_hat, passes.noise.get("decoder"))
+    network(tape, core.decoder, z, x_hat, passes.noise.get("decoder"))
     write_loss(tape, loss, weight, passes.x, x_hat)
 
 
@@ -289,4 +315,4 @@ _FAMILIES: dict[type, Callable[..., None]] = {Autoencoder: _autoencoder, VAE: _v
 
 def _encode(passes: Passes, tape: Tape, core: Any, z: Signal) -> None:
     rows = Signal(passes.x_in, passes.x_in[:0])
-    perceptron(tape, core.encoder, rows, z, passes.noise.get("encoder"), returns=False)
+    network(tape, core.encoder, rows, z, passes.noise.get("encoder"), returns=False)

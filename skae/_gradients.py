@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .modules import MLP, MirroredMLP
+from .modules._building import Foreign
 
 Call = Callable[[], Any]
 Activation = Callable[["Tape", "Signal"], "Signal"]
@@ -236,8 +237,57 @@ def perceptron(
     _affine(tape, paths, y)
 
 
-def width_of(net: MLP | MirroredMLP) -> tuple[int, int]:
-    """Return the number of a perceptron's inputs and outputs."""
+def add_gradients(y: Tensor, slope: Tensor) -> None:
+    """Add the gradients of y, of which the loss has this slope, to those of what it came from.
+
+    It is what ``torch.Tensor.backward`` does after checks that take as long as the gradients of a
+    small network.
+    """
+    engine = torch.autograd.Variable._execution_engine
+    engine.run_backward((y,), (slope,), False, False, (), True, accumulate_grad=True)
+
+
+def network(
+    tape: Tape,
+    net: MLP | MirroredMLP | Foreign,
+    x: Signal,
+    y: Signal,
+    mask: Tensor | None,
+    *,
+    returns: bool = True,
+) -> None:
+    """Write the pass of a perceptron, see `perceptron`, or of a network of the user's own.
+
+    The latter is differentiated automatically.
+    """
+    if not isinstance(net, Foreign):
+        perceptron(tape, net, x, y, mask, returns=returns)
+        return
+    slopes = [_slope(weight) for weight in net.parameters() if weight.requires_grad]
+    ends: list[Tensor] = []
+
+    def forward() -> None:
+        with torch.enable_grad():
+            x_in = x.value.detach().requires_grad_(returns)
+            ends[:] = x_in, net.forward(x_in)
+        y.value.copy_(ends[1].detach())
+
+    def backward() -> None:
+        torch._foreach_zero_(slopes)
+        x_in, y_out = ends
+        if y_out.requires_grad:
+            add_gradients(y_out, y.slope)
+        if returns:
+            x.slope.zero_() if x_in.grad is None else x.slope.copy_(x_in.grad)
+
+    tape.call(forward)
+    tape.on_return(lambda: tape.call(backward))
+
+
+def width_of(net: MLP | MirroredMLP | Foreign) -> tuple[int, int]:
+    """Return the number of a network's inputs and outputs."""
+    if isinstance(net, Foreign):
+        return net.n_in, net.n_out
     if isinstance(net, MirroredMLP):
         n_out, n_in = width_of(net.source)
         return n_in, n_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from ._closed_forms import Passes, have_closed_form
 from ._distributed import rank_and_size, sum_over_ranks
+from ._gradients import add_gradients
 from .modules import Core
 from .modules._building import foreign_code, lent_to
 from .objectives import Corruption, Objective, Schedule
@@ -110,6 +111,7 @@ class Step(ABC):
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.dropout, self.max_grad_norm, self.corrupt = dropout, max_grad_norm, corrupt
         self.slowdown = 1.0
+        self._lent = False
         self._rank, self._n_ranks = rank_and_size()
         self.slice_rows = slice_rows
         self._flatten()
@@ -163,9 +165,15 @@ class Step(ABC):
     def _now(self, scalar: float | Schedule, interval: str = "[0, inf)") -> float:
         return value_at(scalar, self.objective.progress, interval)
 
-    def mode(self) -> AbstractContextManager[Any]:
-        """Return the context in which steps are taken fastest."""
-        return nullcontext()
+    @contextmanager
+    def mode(self) -> Iterator[None]:
+        """Return the context in which steps are taken fastest: one loan for all of them."""
+        with lent_to(self.core, self.weights, self.generator):
+            self._lent = self.core.has_foreign_parts
+            try:
+                yield
+            finally:
+                self._lent = False
 
     def place_for(self, n_rows: int) -> Tensor | None:
         """Return a tensor that a batch of `n_rows` rows may be written to before its step."""
@@ -193,6 +201,16 @@ class Step(ABC):
         Counts the loss, lets the core observe the rows, and returns what the gradient is to be
         multiplied by.
         """
+
+    def _draws_of_foreign_parts(self) -> Generator:
+        """Return the generator that seeds what the user's networks draw for a batch.
+
+        It is one per batch, so that the fit's own moves alike on ranks with more and fewer slices.
+        """
+        if self._lent or not self.core.has_foreign_parts:
+            return self.generator
+        seed = int(torch.randint(2**62, (), generator=self.generator, device="cpu"))
+        return Generator("cpu").manual_seed(seed)
 
     def _is_one_slice(self, n_rows: int) -> bool:
         """Tell whether a batch passes through the network as a whole."""
@@ -287,19 +305,7 @@ class Step(ABC):
 
 
 class AutogradStep(Step):
-    """Steps for any core and any objective, by automatic differentiation."""
-
-    _lent = False
-
-    @contextmanager
-    def mode(self) -> Iterator[None]:
-        """Return the context in which steps are taken fastest: one loan for all of them."""
-        with lent_to(self.core, self.weights, self.generator):
-            self._lent = True
-            try:
-                yield
-            finally:
-                self._lent = False
+    """Steps for any core and any objective, all by automatic differentiation."""
 
     def _differentiate(
         self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]
@@ -325,23 +331,13 @@ class AutogradStep(Step):
             out = self.core(x_in, noise)
         loss = self.objective(x, out).sum()
         if loss.requires_grad:
-            loss.backward()
+            add_gradients(loss, torch.ones_like(loss))
         self._loss_sum += loss.detach()
         self.core.observe(x, out)
 
-    def _draws_of_foreign_parts(self) -> Generator:
-        """Return the generator that seeds what the user's networks draw for a batch.
-
-        It is one per batch, so that the fit's own moves alike on ranks with more and fewer slices.
-        """
-        if self._lent or not self.core.has_foreign_parts:
-            return self.generator
-        seed = int(torch.randint(2**62, (), generator=self.generator, device="cpu"))
-        return Generator("cpu").manual_seed(seed)
-
 
 class ExplicitStep(Step):
-    """Steps for the built-in networks, with gradients written out (see `Passes`)."""
+    """Steps with gradients written out (see `Passes`), but for networks of the user's own."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self._passes: dict[tuple[int, bool, bool], Passes] = {}
@@ -349,8 +345,13 @@ class ExplicitStep(Step):
         self._weights_now: list[float] = []
         super().__init__(*arguments, **settings)
 
-    @cached_property
+    @property
     def _state(self) -> list[Tensor]:
+        """All that training changes."""
+        return self._all_state() if self.core.has_foreign_parts else self._same_state
+
+    @cached_property
+    def _same_state(self) -> list[Tensor]:
         """All that training changes; built-in networks keep their tensors."""
         return self._all_state()
 
@@ -362,16 +363,22 @@ class ExplicitStep(Step):
             self._collect_losses()
             self._weights_now, self._passes = weights, {}
 
-    def mode(self) -> AbstractContextManager[Any]:
-        """Return torch's inference mode, unless code of the user's runs in it."""
+    @contextmanager
+    def mode(self) -> Iterator[None]:
+        """Return the context in which steps are taken fastest.
+
+        It includes torch's inference mode, unless code of the user's runs in it.
+        """
         own = self.corrupt is None or isinstance(self.corrupt, Corruption)
-        return torch.inference_mode() if own else nullcontext()
+        own = own and not self.core.has_foreign_parts
+        with super().mode(), torch.inference_mode() if own else nullcontext():
+            yield
 
     def place_for(self, n_rows: int) -> Tensor | None:
         """Return a tensor that a batch of `n_rows` rows may be written to before its step."""
         if not self._is_one_slice(n_rows):
             return None
-        if self.corrupt is not None:
+        if self.corrupt is not None or self.core.has_foreign_parts > self._lent:
             return self._passes_for(n_rows).x
         self._whole[n_rows] = self._passes_for(n_rows, updates=True)
         return self._whole[n_rows].x
@@ -394,25 +401,29 @@ class ExplicitStep(Step):
     def _differentiate(
         self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]
     ) -> float:
+        draws = self._draws_of_foreign_parts()
         if self._is_one_slice(n_rows):
-            return self._pass(n_rows, x, x_in, noise)
+            return self._pass(x, x_in, noise, draws)
         total, slices = torch.zeros_like(self.gradient), self._slices(n_rows)
         for rows in slices:
             part = {name: drawn[rows] for name, drawn in noise.items()}
-            self._pass(len(x[rows]), x[rows], x_in[rows], part)
+            self._pass(x[rows], x_in[rows], part, draws)
             total += self.gradient
         self.gradient.copy_(total)
         return self._passes_for(len(x[slices[0]]) if slices else 1).unit  # on all ranks the same
 
-    def _pass(self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]) -> float:
-        passes = self._passes_for(n_rows)
+    def _pass(
+        self, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor], draws: Generator
+    ) -> float:
+        passes = self._passes_for(x.shape[0])
         if x is not passes.x:
             passes.x.copy_(x)
         if passes.x_in is not passes.x:
             passes.x_in.copy_(x_in)
         passes.take_noise(noise)
-        passes.play()
-        self._count(passes, n_rows)
+        with nullcontext() if self._lent else lent_to(self.core, x_in, draws):
+            passes.play()
+        self._count(passes, x.shape[0])
         return passes.unit
 
     def _count(self, passes: Passes, n_rows: int) -> None:

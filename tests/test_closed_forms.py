@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from skae import AutoencoderTransformer, _gradients
 from skae._closed_forms import Passes, have_closed_form
@@ -22,6 +23,7 @@ from skae.modules import (
     MirroredMLP,
     VectorQuantizer,
 )
+from skae.modules._building import Foreign
 from skae.objectives import (
     ACAI,
     L1,
@@ -270,6 +272,66 @@ def test_a_place_for_rows_changes_nothing():
         other(other.place_for(len(batch)).copy_(batch))
     assert torch.equal(x, rows())
     assert torch.equal(one.weights, other.weights)
+
+
+class Unusual(nn.Module):
+    """A network with a parameter that is not used, one that is frozen, and no slope in its rows."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.layer, self.frozen = nn.Linear(n_in, n_out), nn.Linear(n_in, n_out)
+        self.unused = nn.Parameter(torch.ones(3))
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x):
+        return torch.tanh(self.layer(x.detach()) + self.frozen(x.detach()))
+
+
+OWN = {
+    "sequential": lambda n_in, n_out: nn.Sequential(
+        nn.Linear(n_in, 8), nn.ReLU(), nn.Linear(8, n_out)
+    ),
+    "in place": lambda n_in, n_out: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(n_in, n_out)),
+    # Adam would make steps of a bias before them, whose slope is zero but for rounding
+    "batch statistics": lambda n_in, n_out: nn.Sequential(
+        nn.Linear(n_in, 8, bias=False), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, n_out)
+    ),
+    "draws": lambda n_in, n_out: nn.Sequential(nn.Dropout(0.3), nn.Linear(n_in, n_out)),
+    "unusual": Unusual,
+}
+
+
+def own(name, n_in, n_out):
+    """Return a network of the user's own, float64."""
+    torch.manual_seed(11)
+    return Foreign(OWN[name](n_in, n_out).double(), n_in, n_out).train()
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
+@pytest.mark.parametrize("encoder", [None, *OWN])
+@pytest.mark.parametrize("decoder", [None, *OWN])
+def test_networks_of_the_user_s_own(kind, encoder, decoder):
+    """Only they are differentiated automatically, and nothing is different."""
+    core, objective = {
+        "autoencoder": (make_autoencoder(), Objective(SquaredError(), L1(0.1))),
+        "vae": (make_vae(Gaussian()), Objective(Gaussian(), KLDivergence(0.7))),
+        "vqvae": (make_vqvae(), Objective(SquaredError(), Commitment())),
+    }[kind]
+    n_encoded = 2 * N_COMPONENTS if kind == "vae" else N_COMPONENTS
+    core.encoder = own(encoder, N_FEATURES, n_encoded) if encoder else core.encoder
+    core.decoder = own(decoder, N_COMPONENTS, N_FEATURES) if decoder else core.decoder
+    assert have_closed_form(core, objective)
+    for settings in ({}, {"slice_rows": 7}, {"corrupt": MaskingNoise(0.5)}):
+        expected = run(AutogradStep, core, objective, **settings)
+        found = run(ExplicitStep, core, objective, **settings)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_networks_without_weights_are_left_to_autograd():
+    """There is nothing to write out."""
+    core = Autoencoder(*(Foreign(nn.Identity(), N_FEATURES, N_FEATURES) for _ in range(2)))
+    assert not have_closed_form(core, Objective(SquaredError()))
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")

@@ -22,6 +22,29 @@ Part = nn.Module | Callable[[int, int], nn.Module] | None
 _LOAN = threading.RLock()
 
 
+class Foreign(nn.Module):
+    """A network of the user's own.
+
+    It is given copies, so that layers that work in place leave rows and codes as they are.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    n_in, n_out : int
+        Number of its inputs and outputs.
+    """
+
+    def __init__(self, module: nn.Module, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.module, self.n_in, self.n_out = module, n_in, n_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows (batch, n_in) to (batch, n_out)."""
+        result: Tensor = self.module(x.clone())
+        return result
+
+
 def build_core(
     make: Callable[[nn.Module, nn.Module], Core],
     *,
@@ -131,13 +154,7 @@ def _make_foreign(role: str, part: Any, n_in: int, n_out: int) -> nn.Module:
             f"The {role} must map rows of shape (2, {n_in}) to shape (2, {n_out}), but "
             f"{type(module).__name__} returned shape {shape}."
         )
-    module.register_forward_pre_hook(_on_a_copy)
-    return module.train()
-
-
-def _on_a_copy(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Give a module copies, so that layers that work in place leave rows and codes as they are."""
-    return tuple(each.clone() for each in inputs)
+    return Foreign(module, n_in, n_out).train()
 
 
 @contextmanager
