@@ -1,4 +1,4 @@
-"""One optimisation step: gradients by autograd or written out, fused Adam, the row-slice rule."""
+"""One optimisation step: gradients by autograd or written out, the row-slice rule."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ._adam import Adam
 from ._closed_forms import Passes, have_closed_form
 from ._distributed import rank_and_size, sum_over_ranks
 from ._gradients import add_gradients
@@ -62,10 +63,7 @@ def corrupted(x: Tensor, corrupt: Corrupt | None, generator: Generator) -> Tenso
 
 
 class Step(ABC):
-    """Adam steps [1]_, however gradients are come by.
-
-    All weights are views of one flat vector and all gradients of another, so that an update is
-    one fused operation. Weight decay is decoupled [2]_ and spares biases.
+    """Steps of Adam, however gradients are come by.
 
     Parameters
     ----------
@@ -78,7 +76,7 @@ class Step(ABC):
     learning_rate : float or Schedule
         Adam's step size.
     weight_decay : float or Schedule, default=0.0
-        What each step takes from the weights, relative to the step size.
+        What each step takes from the weights, relative to the step size; biases are spared.
     dropout : float or Schedule, default=0.0
         Odds that a hidden unit of the built-in networks is switched off for a row.
     max_grad_norm : float, Schedule or None, default=None
@@ -87,11 +85,6 @@ class Step(ABC):
         ``(x, generator) -> x``: what is done to a batch before it is encoded.
     slice_rows : int, default=4096
         Largest number of rows that pass through the network at once.
-
-    References
-    ----------
-    .. [1] Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1.
-    .. [2] Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
     """
 
     def __init__(
@@ -114,33 +107,14 @@ class Step(ABC):
         self._lent = False
         self._rank, self._n_ranks = rank_and_size()
         self.slice_rows = slice_rows
-        self._flatten()
-        self.first_moment = torch.zeros_like(self.weights)
-        self.second_moment = torch.zeros_like(self.weights)
-        self.n_steps = self.weights.new_zeros(())
-        self._learns = len(self.weights) > 0
+        learned = [*core.parameters(), *objective.parameters()]
+        spared = {id(p) for p in core.undecayed()} | {id(p) for p in learned if p.ndim < 2}
+        self._adam = Adam([p for p in learned if p.requires_grad], spared)
+        self.weights, self.gradient = self._adam.weights, self._adam.gradient
         self._loss_sum = self.weights.new_zeros((), dtype=torch.float64)
         self._loss_constant = 0.0
         self._n_rows = 0
         self.begin_epoch(objective.progress)
-
-    def _flatten(self) -> None:
-        """Lay the weights, matrices first, into one vector and their gradients into another."""
-        learned = [*self.core.parameters(), *self.objective.parameters()]
-        parameters = [p for p in learned if p.requires_grad]
-        spared = {id(p) for p in self.core.undecayed()} | {id(p) for p in learned if p.ndim < 2}
-        parameters.sort(key=lambda p: id(p) in spared)
-        device = next((p.device for p in parameters), torch.device("cpu"))
-        dtype = next((p.dtype for p in parameters), torch.float32)
-        sizes = [p.numel() for p in parameters]
-        self.weights = torch.zeros(sum(sizes), device=device, dtype=dtype)
-        self.gradient = torch.zeros_like(self.weights)
-        self._decayed = self.weights[: sum(p.numel() for p in parameters if id(p) not in spared)]
-        views = zip(self.weights.split(sizes), self.gradient.split(sizes), strict=True)
-        for parameter, (weight, gradient) in zip(parameters, views, strict=True):
-            weight.copy_(parameter.detach().reshape(-1))
-            parameter.data = weight.view(parameter.shape)
-            parameter.grad = gradient.view(parameter.shape)
 
     @property
     def settled(self) -> bool:
@@ -153,9 +127,8 @@ class Step(ABC):
         self.objective.progress = progress
         self.rate = self._now(self.learning_rate) * self.slowdown
         self._odds = self._now(self.dropout, "[0, 1)")
-        self._updates: dict[float, Callable[[], Any]] = {}
-        self._kept_weight = 1 - self.rate * self._now(self.weight_decay)
-        self._longest = None if self.max_grad_norm is None else self._now(self.max_grad_norm)
+        longest = None if self.max_grad_norm is None else self._now(self.max_grad_norm)
+        self._adam.set(self.rate, self._now(self.weight_decay), longest)
 
     def slow_down(self, factor: float) -> None:
         """Multiply the step size from now on."""
@@ -188,8 +161,7 @@ class Step(ABC):
         if self._n_ranks > 1:
             sum_over_ranks([self.gradient, *self.core.statistics()])
         self.core.update()
-        if self._learns:
-            self._adam(n_rows, unit)
+        self._adam(n_rows / unit)
         self._n_rows += n_rows
 
     @abstractmethod
@@ -222,39 +194,6 @@ class Step(ABC):
         most = max(1, self.slice_rows // self.core.n_draws)
         return even_slices(n_rows, min(most, math.ceil(n_rows / n_ranks)))[rank::n_ranks]
 
-    def _adam(self, n_rows: int, unit: float) -> None:
-        if self._longest is not None:
-            norm = self.gradient.norm().clamp(min=torch.finfo(self.gradient.dtype).tiny)
-            self.gradient.mul_((self._longest * n_rows / (unit * norm)).clamp(max=1.0))
-        if self._kept_weight != 1:
-            self._decayed.mul_(self._kept_weight)
-        self.n_steps.add_(1)
-        divisor = n_rows / unit
-        if divisor not in self._updates:
-            self._updates[divisor] = self._update(divisor)
-        self._updates[divisor]()
-
-    def _update(self, divisor: float) -> Callable[[], Any]:
-        """Return the call that makes Adam's update for the gradient over a divisor."""
-        scale = torch.tensor(divisor, dtype=torch.float32, device=self.weights.device)
-        moments = [self.first_moment], [self.second_moment]
-        return partial(
-            torch._fused_adam_,
-            [self.weights],
-            [self.gradient],
-            *moments,
-            [],
-            [self.n_steps],
-            lr=self.rate,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-            grad_scale=scale,
-        )
-
     def end_epoch(self) -> float:
         """Return the mean loss per row since the last call; NaN if a weight is not finite."""
         constant = self._loss_sum.new_tensor(self._loss_constant)
@@ -284,22 +223,19 @@ class Step(ABC):
         return self._all_state()
 
     def _all_state(self) -> list[Tensor]:
-        return [*self._optimizer(), self.weights, *self.core.buffers()]
-
-    def _optimizer(self) -> list[Tensor]:
-        return [self.first_moment, self.second_moment, self.n_steps]
+        return [*self._adam.state, self.weights, *self.core.buffers()]
 
     def export_optimizer(self) -> list[np.ndarray]:
         """Return Adam's moments and step count, and the generator's state, as NumPy arrays."""
-        optimizer = [tensor.cpu().numpy().copy() for tensor in self._optimizer()]
+        optimizer = [tensor.cpu().numpy().copy() for tensor in self._adam.state]
         return [*optimizer, self.generator.get_state().numpy().copy()]
 
     def import_optimizer(self, arrays: list[np.ndarray]) -> None:
         """Continue from what `export_optimizer` returned, if it was about as many weights."""
         *optimizer, generator_state = arrays
-        if optimizer[0].shape != self.first_moment.shape:
+        if optimizer[0].shape != self.weights.shape:
             return
-        for tensor, saved in zip(self._optimizer(), optimizer, strict=True):
+        for tensor, saved in zip(self._adam.state, optimizer, strict=True):
             tensor.copy_(torch.tensor(saved, device="cpu"))
         self.generator.set_state(torch.tensor(generator_state, device="cpu"))
 
@@ -395,7 +331,7 @@ class ExplicitStep(Step):
             passes.take_noise(noise)
         passes.play()
         self._count(passes, n_rows)
-        self._adam(n_rows, passes.unit)
+        self._adam(n_rows / passes.unit)
         self._n_rows += n_rows
 
     def _differentiate(

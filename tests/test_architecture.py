@@ -18,6 +18,7 @@ FLOORS = [
     [
         "exceptions",
         "_version",
+        "_adam",
         "_auto",
         "_device",
         "_random",

@@ -162,11 +162,11 @@ def test_weight_decay_spares_codebooks(digits):
         learning_rate=1e-3,
         weight_decay=100.0,
     )
-    before = core.quantizer.codebook.detach().clone(), core.encoder.weight.detach().clone()
+    before = core.quantizer.codebook.detach().clone(), core.encoder.module.weight.detach().clone()
     step(torch.tensor(X[:32], dtype=torch.float32))
 
     assert torch.equal(core.quantizer.codebook, before[0])
-    assert core.encoder.weight.abs().sum() < 0.95 * before[1].abs().sum()
+    assert core.encoder.module.weight.abs().sum() < 0.95 * before[1].abs().sum()
 
 
 @ENDS_EARLY

@@ -50,9 +50,9 @@ def test_factory_is_called_with_widths_and_draws_reproducibly():
     other = build(seed=3, encoder=torch.nn.Linear)
     torch.manual_seed(1)
 
-    assert first.encoder.weight.shape == (2, 6)
-    assert torch.equal(first.encoder.weight, again.encoder.weight)
-    assert not torch.equal(first.encoder.weight, other.encoder.weight)
+    assert first.encoder.module.weight.shape == (2, 6)
+    assert torch.equal(first.encoder.module.weight, again.encoder.module.weight)
+    assert not torch.equal(first.encoder.module.weight, other.encoder.module.weight)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -61,7 +61,7 @@ def test_a_module_is_copied():
     own = torch.nn.Linear(6, 2)
     core = build(encoder=own)
     with torch.no_grad():
-        core.encoder.weight.zero_()
+        core.encoder.module.weight.zero_()
 
     assert own.weight.abs().sum() > 0
 
