@@ -110,20 +110,21 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_iter_no_change : int, default=10
         Epochs without an improvement of the held-out loss after which training stops.
     tol : float, default=1e-4
-        Smallest improvement of the held-out loss that counts, as a fraction of the total
-        variance, the unit of `score`; with losses other than "squared_error" and "huber", per
-        feature in the unit of the loss.
+        Smallest improvement of the held-out loss that counts, as a fraction of the total variance
+        as in `score`; with losses other than "squared_error" and "huber", of loss per feature.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, with its scaling and network.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", "cuda:1", ...; "auto" is CUDA where there is one.
+    precision : {"float32", "bfloat16"}, default="float32"
+        How exact factors of large products are in training. "bfloat16" has three digits, and is
+        faster for wide networks where the processor or GPU has units for it.
     random_state : int, RandomState instance or None, default=None
         Source of initial weights, batches and the held-out rows. An int makes fits repeatable.
     verbose : int, default=0
         If positive, prints a line per epoch.
     tied_weights : bool, default=False
-        Whether the decoder uses the encoder's weight matrices, transposed, and has only biases of
-        its own. Needs built-in networks.
+        Whether the decoder uses the encoder's weight matrices, transposed; not for own networks.
     loss : {"squared_error", "absolute_error", "huber", "bernoulli", "poisson"} or Loss, \
 default="squared_error"
         What the reconstruction is trained for, an object of `skae.objectives`. "bernoulli" is for
@@ -134,8 +135,7 @@ default="squared_error"
 default=None
         What is done to rows before they are encoded in training, while the target stays clean: a
         denoising autoencoder. An object of `skae.objectives`, or a callable
-        ``(x, generator) -> x`` of batches in net units. Held-out rows are corrupted too, always in
-        the same way.
+        ``(x, generator) -> x`` of batches in net units. Held-out rows are corrupted too, and alike.
     code_activation : {"identity", "logistic"} or CodeActivation, default="identity"
         What the encoder's output goes through. "logistic" gives codes in (0, 1);
         `skae.objectives.TopK` keeps the largest codes of each row. Only with the identity is the
@@ -283,6 +283,7 @@ default=None
         tol: float = 1e-4,
         warm_start: bool = False,
         device: str = "auto",
+        precision: str = "float32",
         random_state: Any = None,
         verbose: int = 0,
         tied_weights: bool = False,
@@ -315,6 +316,7 @@ default=None
         self.tol = tol
         self.warm_start = warm_start
         self.device = device
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
         self.tied_weights = tied_weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from ._slopes import (
     write_loss,
 )
 from .modules import MLP, VAE, VQVAE, Autoencoder, Core, MirroredMLP, VectorQuantizer
-from .modules._building import Foreign
+from .modules._building import Foreign, with_networks
 from .modules._kmeans import find_largest
 from .modules._quantizers import LEAST_COUNT
 from .modules._vae import LOG_INFORMATION_RANGE
@@ -55,6 +54,8 @@ class Passes:
         Whether the encoder is given something else than the rows.
     updates : bool
         Whether the core is updated too, as `Core.update` does: for rows that are a whole step's.
+    rounds : bool
+        Whether factors of large products are rounded to bfloat16.
 
     Raises
     ------
@@ -81,12 +82,13 @@ class Passes:
         *,
         corrupted: bool,
         updates: bool,
+        rounds: bool,
     ) -> None:
         like = next(core.parameters()).detach()
         row = like.new_zeros(1, width_of(core.encoder)[0])
         # terms check their parameters when they are called
-        Objective(*terms)(row, _without_networks(core)(row))
-        tape = self._tape = Tape(n_rows, like, updates=updates)
+        Objective(*terms)(row, with_networks(core, _Zeros)(row))
+        tape = self._tape = Tape(n_rows, like, updates=updates, rounds=rounds)
         self.x = self.x_in = tape.buffer(n_rows, width_of(core.encoder)[0])
         if corrupted:
             self.x_in = torch.zeros_like(self.x)
@@ -134,19 +136,12 @@ def have_closed_form(core: Core, objective: Objective) -> bool:
     return kinds <= set(PENALTIES) and type(core.code_activation) in CODE_ACTIVATIONS
 
 
-def _without_networks(core: Core) -> Core:
-    """Return a core that encodes and decodes as zeros."""
-    plain = copy(core)
-    plain._modules = dict(core._modules)
-    for name in ("encoder", "decoder"):
-        plain._modules[name] = _Zeros(width_of(getattr(core, name))[1])
-    return plain
-
-
 class _Zeros(nn.Module):
-    def __init__(self, n_out: int) -> None:
+    """A network that returns zeros in another's place."""
+
+    def __init__(self, net: Any) -> None:
         super().__init__()
-        self._n_out = n_out
+        self._n_out = width_of(net)[1]
 
     def forward(self, x: Tensor) -> Tensor:
         return x.new_zeros(len(x), self._n_out)

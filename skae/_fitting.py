@@ -309,6 +309,7 @@ class Fitting(GuardedState, ABC):
             dropout=self.dropout,
             max_grad_norm=self.max_grad_norm,
             corrupt=self._corruption(),
+            precision=self.precision,
         )
 
     def _train(

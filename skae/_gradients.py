@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ._products import is_faster_by_onednn, onednn_product
 from .modules import MLP, MirroredMLP
-from .modules._building import Foreign
+from .modules._building import Foreign, Rounded
 
 Call = Callable[[], Any]
 Activation = Callable[["Tape", "Signal"], "Signal"]
 
 _aten = torch.ops.aten
 
-# Multiply-adds from which a product by oneDNN pays for its set-up and for copying its result.
-_ONEDNN_WORK = 2**23
+# Multiply-adds from which rounding the factors of a product pays.
+_BFLOAT16_WORK = 2**22
 
 
 class Signal(NamedTuple):
@@ -48,12 +48,22 @@ class Tape:
         Whether there is a way back, for which signals have room for slopes.
     updates : bool, default=False
         Whether what closed forms determine is updated on the way, as these are all rows of a step.
+    rounds : bool, default=False
+        Whether factors of large products are rounded to bfloat16.
     """
 
     def __init__(
-        self, n_rows: int, like: Tensor, *, returns: bool = True, updates: bool = False
+        self,
+        n_rows: int,
+        like: Tensor,
+        *,
+        returns: bool = True,
+        updates: bool = False,
+        rounds: bool = False,
     ) -> None:
-        self.n_rows, self.like, self.returns, self.updates = n_rows, like, returns, updates
+        self.n_rows, self.like = n_rows, like
+        self.returns, self.updates, self.rounds = returns, updates, rounds
+        self._rounded: dict[tuple[Any, ...], Tensor] = {}
         self.unit = 1.0
         self.calls: list[Call] = []
         self.sums: list[tuple[Tensor, float]] = []  # of losses: what is added up, and its factor
@@ -92,12 +102,29 @@ class Tape:
 
     def write_product(self, a: Tensor, b: Tensor, out: Tensor, start: Tensor | None) -> None:
         """Write ``a @ b``, or ``start + a @ b``, to `out`."""
-        if is_faster_by_onednn(a.numel() * b.shape[1], out):
-            self.call(_onednn_product, a, b, out, start)
+        if self.rounds and a.numel() * b.shape[1] >= _BFLOAT16_WORK:
+            product = torch.zeros_like(out, dtype=torch.bfloat16)
+            self.call(torch.mm, self._round(a), self._round(b), out=product)
+            if start is None:
+                self.call(out.copy_, product)
+            else:
+                self.call(torch.add, start, product, out=out)
+        elif is_faster_by_onednn(a.numel() * b.shape[1], out):
+            self.call(onednn_product, a, b, out, start)
         elif start is None:
             self.call(torch.mm, a, b, out=out)
         else:
             self.call(torch.addmm, start, a, b, out=out)
+
+    def _round(self, factor: Tensor) -> Tensor:
+        """Write a matrix in bfloat16, once: what has been a factor keeps its value in a pass."""
+        if not factor.is_contiguous():
+            return self._round(factor.t()).t()
+        key = factor.data_ptr(), *factor.shape
+        if key not in self._rounded:
+            self._rounded[key] = torch.zeros_like(factor, dtype=torch.bfloat16)
+            self.call(self._rounded[key].copy_, factor)
+        return self._rounded[key]
 
     def count_product(self, a: Tensor, b: Tensor, factor: float) -> None:
         """Count ``factor * (a * b).sum()`` as loss."""
@@ -144,31 +171,6 @@ class Tape:
             loss.add_(total.sum(dtype=torch.float64), alpha=factor)
             total.zero_()
         return loss
-
-
-def is_faster_by_onednn(multiply_adds: int, out: Tensor) -> bool:
-    """Tell whether a product is large, in float32 and on a processor on which MKL is slow."""
-    large = multiply_adds >= _ONEDNN_WORK and out.dtype == torch.float32
-    return large and out.device.type == "cpu" and _mkl_is_slow()
-
-
-@lru_cache(maxsize=1)
-def _mkl_is_slow() -> bool:
-    """Tell whether the processor is AMD's, where MKL reaches half of oneDNN's speed."""
-    try:
-        described = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return "AuthenticAMD" in described and torch.backends.mkldnn.is_available()
-
-
-def _onednn_product(a: Tensor, b: Tensor, out: Tensor, start: Tensor | None) -> None:
-    """Write ``a @ b``, or ``start + a @ b``, to `out`, by oneDNN, whose products have no place."""
-    product = torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
-    if start is None:
-        out.copy_(product)
-    else:
-        torch.add(start, product, out=out)
 
 
 class _Layer(NamedTuple):
@@ -264,12 +266,13 @@ def network(
         perceptron(tape, net, x, y, mask, returns=returns)
         return
     slopes = [_slope(weight) for weight in net.parameters() if weight.requires_grad]
+    evaluate = Rounded(net) if tape.rounds else net
     ends: list[Tensor] = []
 
     def forward() -> None:
         with torch.enable_grad():
             x_in = x.value.detach().requires_grad_(returns)
-            ends[:] = x_in, net.forward(x_in)
+            ends[:] = x_in, evaluate.forward(x_in)
         y.value.copy_(ends[1].detach())
 
     def backward() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from copy import copy, deepcopy
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from ._blocks import UNKNOWN_SIZES, cut, map_blocks, sizes_that_round_alike
 from ._gradients import OnBuffers
 from ._input import Scaling, as_array
 from .modules import MLP, Core, MirroredMLP
-from .modules._building import lent_to, seed_alike
+from .modules._building import lent_to, seed_alike, with_networks
 from .objectives import Loss
 
 _CPU = torch.device("cpu")
@@ -324,12 +324,9 @@ def _taken_from(idle: list[_Workplace]) -> _Workplace | None:
 
 def _on_buffers(core: Core) -> Core:
     """Return a core for one thread, with the same weights, whose perceptrons allocate nothing."""
-    played = copy(core)
-    played._modules = dict(core._modules)
-    for name, part in core.named_children():
-        if isinstance(part, MLP | MirroredMLP):
-            played._modules[name] = OnBuffers(part)
-    return played
+    return with_networks(
+        core, lambda net: OnBuffers(net) if isinstance(net, MLP | MirroredMLP) else net
+    )
 
 
 def _copy(rows: np.ndarray, place: np.ndarray) -> np.ndarray:

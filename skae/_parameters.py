@@ -123,6 +123,7 @@ SHARED_CONSTRAINTS: dict[str, list[Constraint]] = {
     "tol": [real("[0, inf)")],
     "warm_start": [BOOLEAN],
     "device": [DEVICE],
+    "precision": [OneOf("float32", "bfloat16")],
     "random_state": [integer("[0, 4294967295]"), RANDOM_STATE, NONE],
     "verbose": [integer("[0, inf)"), BOOLEAN],
 }

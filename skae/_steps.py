@@ -18,7 +18,7 @@ from ._closed_forms import Passes, have_closed_form
 from ._distributed import rank_and_size, sum_over_ranks
 from ._gradients import add_gradients
 from .modules import Core
-from .modules._building import foreign_code, lent_to
+from .modules._building import Rounded, foreign_code, lent_to, with_networks
 from .objectives import Corruption, Objective, Schedule
 from .objectives._schedules import value_at
 
@@ -83,6 +83,8 @@ class Step(ABC):
         Longer gradients are cut to this length.
     corrupt : callable or None, default=None
         ``(x, generator) -> x``: what is done to a batch before it is encoded.
+    precision : {"float32", "bfloat16"}, default="float32"
+        How exact the factors of large products are.
     slice_rows : int, default=4096
         Largest number of rows that pass through the network at once.
     """
@@ -98,11 +100,13 @@ class Step(ABC):
         dropout: float | Schedule = 0.0,
         max_grad_norm: float | Schedule | None = None,
         corrupt: Corrupt | None = None,
+        precision: str = "float32",
         slice_rows: int = _SLICE_ROWS,
     ) -> None:
         self.core, self.objective, self.generator = core, objective, generator
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.dropout, self.max_grad_norm, self.corrupt = dropout, max_grad_norm, corrupt
+        self._rounds = precision == "bfloat16"
         self.slowdown = 1.0
         self._lent = False
         self._rank, self._n_ranks = rank_and_size()
@@ -264,7 +268,7 @@ class AutogradStep(Step):
         if self.objective.needs_input_gradient:
             x_in = x_in.detach().clone().requires_grad_()
         with nullcontext() if self._lent else lent_to(self.core, x_in, draws):
-            out = self.core(x_in, noise)
+            out = (with_networks(self.core, Rounded) if self._rounds else self.core)(x_in, noise)
         loss = self.objective(x, out).sum()
         if loss.requires_grad:
             add_gradients(loss, torch.ones_like(loss))
@@ -381,6 +385,7 @@ class ExplicitStep(Step):
                     self.core.draw_noise(n_rows, Generator("cpu"), self._odds),
                     corrupted=self.corrupt is not None,
                     updates=updates,
+                    rounds=self._rounds,
                 )
         return self._passes[key]
 

@@ -105,6 +105,9 @@ class VQVAETransformer(DiscreteModel):
         Whether `fit` goes on from the last fit, with its scaling and network.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", "cuda:1", ...; "auto" is CUDA where there is one.
+    precision : {"float32", "bfloat16"}, default="float32"
+        How exact factors of large products are in training. "bfloat16" has three digits, and is
+        faster for wide networks where the processor or GPU has units for it.
     random_state : int, RandomState instance or None, default=None
         Source of initial weights, batches and the held-out rows. An int makes fits repeatable.
     verbose : int, default=0
@@ -253,6 +256,7 @@ default="squared_error"
         tol: float = 1e-4,
         warm_start: bool = False,
         device: str = "auto",
+        precision: str = "float32",
         random_state: Any = None,
         verbose: int = 0,
         n_codes: int | str = "auto",
@@ -286,6 +290,7 @@ default="squared_error"
         self.tol = tol
         self.warm_start = warm_start
         self.device = device
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
         self.n_codes = n_codes

@@ -20,6 +20,7 @@ FLOORS = [
         "_version",
         "_adam",
         "_auto",
+        "_products",
         "_device",
         "_random",
         "metrics",

@@ -8,9 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
-from skae import AutoencoderTransformer, _gradients
+from skae import (
+    AutoencoderTransformer,
+    VAETransformer,
+    VQVAETransformer,
+    _gradients,
+    _products,
+)
 from skae._closed_forms import Passes, have_closed_form
 from skae._gradients import Tape
 from skae._steps import AutogradStep, ExplicitStep, make_step
@@ -334,6 +341,56 @@ def test_networks_without_weights_are_left_to_autograd():
     assert not have_closed_form(core, Objective(SquaredError()))
 
 
+def cosine(one, other):
+    """Return the cosine between two updates."""
+    return float(torch.nn.functional.cosine_similarity(one, other, dim=0))
+
+
+@pytest.mark.parametrize("kind", [AutogradStep, ExplicitStep])
+@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize("settings", [dict(), dict(skip=False), dict(tied=True)])
+def test_factors_in_bfloat16(kind, foreign, settings, monkeypatch):
+    """Gradients are those of exact products to two digits, but not to four."""
+    monkeypatch.setattr(_gradients, "_BFLOAT16_WORK", 0)
+    core = make_autoencoder(**settings).float()
+    if foreign:
+        core.encoder = own("sequential", N_FEATURES, N_COMPONENTS).float()
+        core.decoder = own("sequential", N_COMPONENTS, N_FEATURES).float()
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        step = kind(
+            deepcopy(core),
+            Objective(SquaredError(), L2(0.1)),
+            generator(),
+            learning_rate=0.0,
+            precision=precision,
+        )
+        with step.mode():
+            step(rows().float())
+        found[precision] = step.gradient.clone()
+        assert step.gradient.dtype == torch.float32
+    assert 0.999 < cosine(*found.values()) < 1 - 1e-8
+
+
+@pytest.mark.parametrize("model", ["autoencoder", "vae", "vqvae"])
+def test_bfloat16_learns_as_well(model, monkeypatch):
+    """What is reached differs by less than another seed makes."""
+    monkeypatch.setattr(_gradients, "_BFLOAT16_WORK", 0)
+    X, settings = load_digits().data / 16, dict(max_iter=20, init="random", early_stopping=False)
+    make = {
+        "autoencoder": AutoencoderTransformer,
+        "vae": VAETransformer,
+        "vqvae": VQVAETransformer,
+    }[model]
+    scores = {
+        precision: make(8, precision=precision, random_state=0, **settings).fit(X).score(X)
+        for precision in ("float32", "bfloat16")
+    }
+    other = make(8, random_state=1, **settings).fit(X).score(X)
+    gap, spread = abs(np.subtract(*scores.values())), abs(other - scores["float32"])
+    assert 0 < gap < max(spread, 0.02 * abs(other))
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
@@ -355,12 +412,12 @@ def test_products_by_onednn_are_those_of_mkl(skip, tied, monkeypatch):
 
 def test_onednn_is_for_large_products_in_float32_on_some_processors(monkeypatch):
     """Small products, float64 and processors on which MKL is fast are left to MKL."""
-    monkeypatch.setattr(_gradients, "_mkl_is_slow", lambda: True)
-    assert _gradients.is_faster_by_onednn(10**8, torch.zeros(1))
-    assert not _gradients.is_faster_by_onednn(10**5, torch.zeros(1))
-    assert not _gradients.is_faster_by_onednn(10**8, torch.zeros(1, dtype=torch.float64))
-    monkeypatch.setattr(_gradients, "_mkl_is_slow", lambda: False)
-    assert not _gradients.is_faster_by_onednn(10**8, torch.zeros(1))
+    monkeypatch.setattr(_products, "_mkl_is_slow", lambda: True)
+    assert _products.is_faster_by_onednn(10**8, torch.zeros(1))
+    assert not _products.is_faster_by_onednn(10**5, torch.zeros(1))
+    assert not _products.is_faster_by_onednn(10**8, torch.zeros(1, dtype=torch.float64))
+    monkeypatch.setattr(_products, "_mkl_is_slow", lambda: False)
+    assert not _products.is_faster_by_onednn(10**8, torch.zeros(1))
 
 
 class FakeGraph:

@@ -241,6 +241,7 @@ CHANGES = {
     "encoder": torch.nn.Linear,
     "decoder": torch.nn.Linear,
     "init": "random",
+    "precision": "bfloat16",
     "n_init": 2,
     "scale": None,
     "batch_size": 7,

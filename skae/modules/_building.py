@@ -45,6 +45,34 @@ class Foreign(nn.Module):
         return result
 
 
+class Rounded(nn.Module):
+    """A network whose products are of factors rounded to bfloat16, automatically.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, *masks: Tensor) -> Tensor:
+        """Map rows (batch, n_in) to (batch, n_out), in their dtype."""
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            result: Tensor = self.net(x, *masks)
+        return result.to(x.dtype)
+
+
+def with_networks(core: Core, wrap: Callable[[nn.Module], nn.Module]) -> Core:
+    """Return a core that is the same but for what is made of its encoder and decoder."""
+    other = copy.copy(core)
+    wrapped = {name: wrap(getattr(core, name)) for name in ("encoder", "decoder")}
+    other._modules = {**core._modules, **wrapped}
+    return other
+
+
 def build_core(
     make: Callable[[nn.Module, nn.Module], Core],
     *,
