@@ -31,7 +31,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
-from skae._steps import Step
 from skae.exceptions import ConvergenceError
 
 pytestmark = [
@@ -1024,7 +1023,7 @@ def test_interrupted_step(model, blobs, monkeypatch):
     model.set_params(batch_size=32).fit(blobs)
     before = joblib.hash(model)
     steps = []
-    take = Step._adam
+    take = Adam.__call__
 
     def interrupted(self, *arguments, **options):
         steps.append(1)
@@ -1032,7 +1031,7 @@ def test_interrupted_step(model, blobs, monkeypatch):
             raise KeyboardInterrupt
         return take(self, *arguments, **options)
 
-    monkeypatch.setattr(Step, "_adam", interrupted)
+    monkeypatch.setattr(Adam, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(-blobs)
     monkeypatch.undo()
