@@ -31,6 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
+from skae._adam import Adam
 from skae.exceptions import ConvergenceError
 
 pytestmark = [
