@@ -195,13 +195,14 @@ def _draw(tape: Tape, core: Any, encoding: Signal, draws: Tensor, z: Signal, bet
     mean, information = encoding.value[:, :k], encoding.value[:, k:]
     mean_slope, information_slope = encoding.slope[:, :k], encoding.slope[:, k:]
     shifted, minus_log_variance, std, gap = (torch.zeros_like(z.value) for _ in range(4))
-    half, log_noise = tape.like.new_tensor(0.5), tape.like.new_zeros(())
+    minus_half, log_noise = tape.like.new_tensor(-0.5), tape.like.new_zeros(())
+    zero = tape.like.new_zeros(())
     low, high = LOG_INFORMATION_RANGE
     tape.call(torch.clamp, information, low, high, out=shifted)
     write_log_noise(tape, core, log_noise)
     tape.call(shifted.sub_, log_noise)
     tape.call(torch._C._nn.softplus, shifted, out=minus_log_variance)
-    tape.call(torch.mul, minus_log_variance, -half, out=std)
+    tape.call(torch.mul, minus_log_variance, minus_half, out=std)
     tape.call(std.exp_)
     tape.call(torch.addcmul, mean, std, draws, out=z.value)
     tape.call(torch.sigmoid, shifted, out=gap)  # 1 - variance
@@ -213,11 +214,9 @@ def _draw(tape: Tape, core: Any, encoding: Signal, draws: Tensor, z: Signal, bet
         share = beta / tape.unit
         tape.call(torch.add, z.slope, mean, alpha=share, out=mean_slope)
         tape.call(z.slope.mul_, draws)
-        tape.call(z.slope.mul_, std)
-        tape.call(torch.neg, z.slope, out=information_slope)
-        tape.call(information_slope.add_, gap, alpha=share)
-        tape.call(information_slope.mul_, gap)
-        tape.call(information_slope.mul_, half)
+        tape.call(torch.mul, gap, tape.like.new_tensor(share), out=information_slope)
+        tape.call(information_slope.addcmul_, z.slope, std, value=-1)
+        tape.call(torch.addcmul, zero, information_slope, gap, value=0.5, out=information_slope)
         tape.call(
             _aten.hardtanh_backward.grad_input,
             information_slope,
@@ -267,7 +266,7 @@ def _write_codes(tape: Tape, quantizer: VectorQuantizer, z_e: Tensor, z: Tensor)
     matches = tape.buffer(n_parts, n_rows, size)
     codes = torch.zeros((n_parts, n_rows), dtype=torch.int64, device=z.device)
     index = codes[:, :, None].expand_as(parts)
-    tape.call(torch.mean, keys, 1, True, out=origin)
+    tape.call(torch.bmm, tape.like.new_full((n_parts, 1, size), 1 / size), keys, out=origin)
     tape.call(torch.sub, keys, origin, out=centred)
     tape.call(torch.linalg.vecdot, centred, centred, out=norms)
     tape.call(torch.sub, parts, origin, out=shifted)
