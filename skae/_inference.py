@@ -243,7 +243,10 @@ class FittedNet:
         kind = _TORCH_DTYPES[dtype]
         core = self.core(kind, device)
         fixed = known and device == _CPU and not self._foreign
-        idle = self._idle.setdefault((kind, device), [])
+        sizes = self._sizes(core, kind) if fixed else UNKNOWN_SIZES
+        cuts = cut(X.shape[0], sizes)
+        # what many blocks need is let go, so that fitted networks stay small
+        idle = self._idle.setdefault((kind, device), []) if len(cuts) == 1 else []
 
         def work(start: int, stop: int, size: int) -> np.ndarray:
             workplace = _taken_from(idle) or _Workplace(core, dtype)
@@ -259,9 +262,7 @@ class FittedNet:
             idle.append(workplace)
             return left
 
-        sizes = self._sizes(core, kind) if fixed else UNKNOWN_SIZES
         shareable = device.type == "cpu" and not self._foreign and not in_order
-        cuts = cut(X.shape[0], sizes)
         multiply_adds = core.n_weights if shareable and len(cuts) > 1 else 0
         with self._loan(kind, device) if self._foreign else nullcontext():
             joined = map_blocks(work, cuts, multiply_adds)

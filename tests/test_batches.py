@@ -24,25 +24,34 @@ def X():
     return np.where(rng.random((103, 5)) < 0.4, rng.normal(size=(103, 5)), 0.0)
 
 
-@pytest.mark.parametrize("storage", ["dense", "csr", "memmap"])
+@pytest.mark.parametrize("storage", ["dense", "columns first", "csr", "memmap"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", ["standard", None])
+@pytest.mark.parametrize("placed", [True, False])
 @pytest.mark.parametrize("resident", [True, False])
-def test_every_way_yields_the_same_batches(X, storage, resident, monkeypatch, tmp_path):
+def test_every_way_yields_the_same_batches(
+    X, storage, dtype, kind, placed, resident, monkeypatch, tmp_path
+):
     """Stored and fed in any way, an epoch is the same tensors in the same order, to the bit."""
     for name in ("_LARGEST_RESIDENT", "_LARGEST_DENSIFIED"):
         monkeypatch.setattr(_batches, name, 2**20 if resident else 0)
     monkeypatch.setattr(_batches, "_COPY_BYTES", 8 * 5 * 10)
     index = np.arange(1, 103)
-    scaling = fit_scaling(X, "standard")
+    X = X.astype(dtype)
+    scaling = fit_scaling(X, kind)
     order = torch.randperm(102, generator=generator())
     expected = torch.tensor(scaling.to_net(X)[index], dtype=torch.float32)[order].split(20)
     source = X
-    if storage == "csr":
+    if storage == "columns first":
+        source = np.asfortranarray(X)
+    elif storage == "csr":
         source = sparse.csr_array(X)
     elif storage == "memmap":
         X.tofile(tmp_path / "rows")
         source = np.memmap(tmp_path / "rows", mode="r", dtype=X.dtype, shape=X.shape)
     rows = make_rows(source, index, scaling, CPU)
-    batches = list(rows.epoch(20, generator()))
+    places = {n_rows: torch.empty(n_rows, 5) for n_rows in (20, 2)} if placed else {}
+    batches = [batch.clone() for batch in rows.epoch(20, generator(), places.get)]
 
     assert isinstance(rows, ResidentRows if resident else StreamedRows)
     assert [len(batch) for batch in batches] == [20] * 5 + [2]

@@ -1,5 +1,7 @@
 """Tests of evaluation in blocks."""
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -7,9 +9,12 @@ import pytest
 import torch
 from scipy import sparse
 
+from skae._device import Evaluation
+from skae._gradients import OnBuffers
 from skae._inference import FittedNet
 from skae._input import fit_scaling
-from skae.modules import Autoencoder, build_core
+from skae.modules import MLP, Autoencoder, MirroredMLP, build_core
+from skae.objectives import Bernoulli
 
 CPU = torch.device("cpu")
 
@@ -58,6 +63,64 @@ def test_a_row_s_code_does_not_depend_on_its_company(net, digits, dtype):
         chosen = rng.permutation(len(X))[:size]
         assert np.array_equal(net.encode(X[chosen], CPU), whole[chosen])
     assert whole.dtype == dtype
+
+
+def test_results_are_the_caller_s_own(net, digits):
+    """What is returned does not change with the next call, in this thread or in others."""
+    pieces = [digits[:1], digits[1:17], digits[:40], digits, digits[:600]]
+    first = [net.encode(piece, CPU) for piece in pieces]
+    kept = [codes.copy() for codes in first]
+    with ThreadPoolExecutor(4) as pool:
+        again = list(pool.map(lambda i: net.encode(pieces[i % 5], CPU), range(40)))
+    assert all(np.array_equal(*pair) for pair in zip(first, kept, strict=True))
+    assert all(np.array_equal(codes, kept[i % 5]) for i, codes in enumerate(again))
+    assert not np.array_equal(net.encode(-digits[:1], CPU), first[0])
+
+
+def test_a_net_keeps_little_of_what_many_rows_need(net, digits):
+    """Its buffers are for one block, whatever it has worked off; a copy and a pickle have none."""
+    net.encode(np.vstack([digits] * 3), CPU)
+    net.decode(np.zeros((3000, 3)), CPU)
+    assert not any(net._idle.values())
+    net.encode(digits[:1], CPU)
+    (workplace,) = (each for idle in net._idle.values() for each in idle)
+    assert sum(place.size for place in workplace._places.values()) <= 512 * 64
+    assert not deepcopy(net)._idle
+
+
+@pytest.mark.parametrize("kind", ["global", "standard", None])
+@pytest.mark.parametrize("link", [None, Bernoulli()])
+def test_a_decoder_gives_rows_less_an_origin(net, digits, kind, link):
+    """They are those of `decode`, to rounding, in one place."""
+    net.scaling, net.link = fit_scaling(digits, kind), link
+    codes, origin = np.random.default_rng(0).normal(size=(30, 3)), digits.mean(0)
+    decode = net.decoder(CPU, origin)
+    with Evaluation():
+        first = decode(codes)
+        found = first.copy()
+        assert decode(-codes) is first
+        single = decode(codes.astype(np.float32))
+        assert single.dtype == np.float64
+        np.testing.assert_allclose(single, found, atol=1e-4)
+    np.testing.assert_allclose(found, net.decode(codes, CPU) - origin, atol=1e-10)
+    if link:  # else it is the network that is zero there
+        assert not found[:, net.scaling.constant].any()
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity", "silu", "gelu"])
+@pytest.mark.parametrize("hidden", [(), (5,), (9, 4)])
+@pytest.mark.parametrize("skip", [False, True])
+def test_perceptrons_on_buffers_are_themselves(activation, hidden, skip):
+    """Both directions, for any number of rows."""
+    encoder = MLP(7, 3, hidden, activation, skip=skip).double()
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            weight.normal_(generator=torch.Generator().manual_seed(1))
+        for net, width in ((encoder, 7), (MirroredMLP(encoder).double(), 3)):
+            played = OnBuffers(net)
+            for n_rows in (4, 1, 4, 0):
+                x = torch.randn(n_rows, width, dtype=torch.float64)
+                torch.testing.assert_close(played(x), net(x), rtol=1e-12, atol=1e-12)
 
 
 def test_csr_rows_have_the_same_codes(net, digits):

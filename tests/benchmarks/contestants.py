@@ -321,6 +321,11 @@ def skae(X, work, seed):
     return _skae(X, work, seed, **_same(work))
 
 
+def skae_bfloat16(X, work, seed):
+    """Train the net by skae with factors of large products rounded."""
+    return _skae(X, work, seed, precision="bfloat16", **_same(work))
+
+
 def skae_own_modules(X, work, seed):
     """Train networks of the user's own by skae, which differentiates them automatically."""
     hidden = list(work["hidden"])
@@ -353,6 +358,7 @@ CONTESTANTS = {
     "PyOD": (pyod, ("autoencoder", "vae")),
     "PCA": (pca, ("autoencoder",)),
     "skae": (skae, ("autoencoder", "vae", "vqvae")),
+    "skae, bfloat16": (skae_bfloat16, ("autoencoder", "vae", "vqvae")),
     "skae, own modules": (skae_own_modules, ("autoencoder", "vae", "vqvae")),
     "skae, bookkeeping": (skae_bookkeeping, ("autoencoder", "vae", "vqvae")),
     "skae, defaults": (skae_defaults, ("autoencoder", "vae", "vqvae")),

@@ -264,6 +264,8 @@ if __name__ == "__main__":
             names = [name for name in chosen if kind in CONTESTANTS[name][1]]
             if label in ("W2", "W3"):
                 names = [name for name in names if name != "skae, defaults"]
+            if label != "W2":
+                names = [name for name in names if name != "skae, bfloat16"]
             work = WORKS[label] | {"kind": kind}
             answers = race(work, names, arguments.data, arguments.repeats)
             seconds = print_race(f"{label}, {kind}", answers)
