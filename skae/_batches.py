@@ -160,8 +160,7 @@ def make_rows(X: Any, index: np.ndarray, scaling: Scaling, device: torch.device)
     if 4 * shape[0] * shape[1] > limit:
         return rows
     values = torch.empty(shape, device=device, dtype=torch.float32)
-    start = 0
-    for part in rows.in_order(max(1, _COPY_BYTES // (8 * shape[1]))):
-        values[start : start + len(part)] = part
-        start += len(part)
+    at_once = max(1, _COPY_BYTES // (8 * shape[1]))
+    for some in torch.arange(rows.n_rows, device="cpu").split(at_once):
+        rows.take(some, values[some[0] : some[-1] + 1])
     return ResidentRows(values)
