@@ -38,7 +38,8 @@ def sizes_that_round_alike(maps: Iterable[tuple[Map, int]], widest: int, like: T
     Parameters
     ----------
     maps : iterable of (callable, int)
-        Maps of rows, (n_rows, width) to (n_rows, any), each with its width.
+        Maps of rows, (n_rows, width) to (n_rows, any), each with its width. What they return may
+        change when they are called again.
     widest : int
         The largest number of columns on the way.
     like : torch.Tensor
@@ -51,11 +52,11 @@ def sizes_that_round_alike(maps: Iterable[tuple[Map, int]], widest: int, like: T
         for function, width in maps:
             shape = (largest, width)
             rows = torch.randn(shape, generator=generator, dtype=like.dtype, device="cpu")
-            whole = function(rows)[:n_rows]
+            some, whole = rows[:n_rows], function(rows)[:n_rows].clone()
             alike = [
                 size
                 for size in alike
-                if torch.equal(torch.cat([function(x) for x in rows[:n_rows].split(size)]), whole)
+                if torch.equal(torch.cat([function(x).clone() for x in some.split(size)]), whole)
             ]
     return [largest, *alike]
 

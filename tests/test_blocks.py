@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skae._blocks import cut, in_threads, map_blocks, sizes_that_round_alike
+from skae._gradients import OnBuffers
 from skae.modules import MLP
 
 LIKE = torch.zeros(0)
@@ -43,6 +44,15 @@ def test_sizes_that_are_used_round_alike(dtype, widths):
 
     assert sizes[0] == 512
     assert all(np.array_equal(evaluate(size), evaluate(512)) for size in sizes)
+
+
+@pytest.mark.parametrize("widths", [(784, 64, 8), (5, 3, 1)])
+def test_sizes_are_the_same_for_a_map_that_writes_to_one_place(widths):
+    """Results are compared before the next ones are written over them."""
+    n_in, hidden, n_out = widths
+    net = MLP(n_in, n_out, (hidden,))
+    sizes = sizes_that_round_alike([(net, n_in)], max(widths), LIKE)
+    assert sizes_that_round_alike([(OnBuffers(net), n_in)], max(widths), LIKE) == sizes
 
 
 def test_sizes_that_round_otherwise_are_left_out():
