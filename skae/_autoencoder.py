@@ -117,8 +117,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     device : str, default="auto"
         Where to compute: "cpu", "cuda", "cuda:1", ...; "auto" is CUDA where there is one.
     precision : {"float32", "bfloat16"}, default="float32"
-        How exact factors of large products are in training. "bfloat16" has three digits, and is
-        faster for wide networks where the processor or GPU has units for it.
+        How exact large products are in training. "bfloat16" has three digits, and is faster for
+        wide networks where the processor or GPU has units for it.
     random_state : int, RandomState instance or None, default=None
         Source of initial weights, batches and the held-out rows. An int makes fits repeatable.
     verbose : int, default=0

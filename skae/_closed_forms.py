@@ -55,7 +55,7 @@ class Passes:
     updates : bool
         Whether the core is updated too, as `Core.update` does: for rows that are a whole step's.
     rounds : bool
-        Whether factors of large products are rounded to bfloat16.
+        Whether large products are in bfloat16.
 
     Raises
     ------

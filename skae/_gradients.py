@@ -10,16 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ._products import is_faster_by_onednn, onednn_product
-from .modules import MLP, MirroredMLP
+from .modules import MLP, MirroredMLP, _building
 from .modules._building import Foreign, Rounded
 
 Call = Callable[[], Any]
 Activation = Callable[["Tape", "Signal"], "Signal"]
 
 _aten = torch.ops.aten
-
-# Multiply-adds from which rounding the factors of a product pays.
-_BFLOAT16_WORK = 2**22
 
 
 class Signal(NamedTuple):
@@ -49,7 +46,7 @@ class Tape:
     updates : bool, default=False
         Whether what closed forms determine is updated on the way, as these are all rows of a step.
     rounds : bool, default=False
-        Whether factors of large products are rounded to bfloat16.
+        Whether large products are in bfloat16.
     """
 
     def __init__(
@@ -102,7 +99,7 @@ class Tape:
 
     def write_product(self, a: Tensor, b: Tensor, out: Tensor, start: Tensor | None) -> None:
         """Write ``a @ b``, or ``start + a @ b``, to `out`."""
-        if self.rounds and a.numel() * b.shape[1] >= _BFLOAT16_WORK:
+        if self.rounds and a.numel() * b.shape[1] >= _building.BFLOAT16_WORK:
             product = torch.zeros_like(out, dtype=torch.bfloat16)
             self.call(torch.mm, self._round(a), self._round(b), out=product)
             if start is None:
@@ -270,13 +267,14 @@ def network(
     ends: list[Tensor] = []
 
     def forward() -> None:
+        if slopes:  # before any is written, as networks may share weights
+            torch._foreach_zero_(slopes)
         with torch.enable_grad():
             x_in = x.value.detach().requires_grad_(returns)
             ends[:] = x_in, evaluate.forward(x_in)
         y.value.copy_(ends[1].detach())
 
     def backward() -> None:
-        torch._foreach_zero_(slopes)
         x_in, y_out = ends
         if y_out.requires_grad:
             add_gradients(y_out, y.slope)

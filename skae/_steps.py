@@ -84,7 +84,7 @@ class Step(ABC):
     corrupt : callable or None, default=None
         ``(x, generator) -> x``: what is done to a batch before it is encoded.
     precision : {"float32", "bfloat16"}, default="float32"
-        How exact the factors of large products are.
+        How exact large products are.
     slice_rows : int, default=4096
         Largest number of rows that pass through the network at once.
     """

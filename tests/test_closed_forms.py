@@ -29,6 +29,7 @@ from skae.modules import (
     FiniteScalarQuantizer,
     MirroredMLP,
     VectorQuantizer,
+    _building,
 )
 from skae.modules._building import Foreign
 from skae.objectives import (
@@ -294,6 +295,14 @@ class Unusual(nn.Module):
         return torch.tanh(self.layer(x.detach()) + self.frozen(x.detach()))
 
 
+class Frozen(nn.Linear):
+    """A network that is not trained."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__(n_in, n_out)
+        self.requires_grad_(False)
+
+
 OWN = {
     "sequential": lambda n_in, n_out: nn.Sequential(
         nn.Linear(n_in, 8), nn.ReLU(), nn.Linear(8, n_out)
@@ -305,6 +314,7 @@ OWN = {
     ),
     "draws": lambda n_in, n_out: nn.Sequential(nn.Dropout(0.3), nn.Linear(n_in, n_out)),
     "unusual": Unusual,
+    "frozen": Frozen,
 }
 
 
@@ -315,8 +325,14 @@ def own(name, n_in, n_out):
 
 
 @pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
-@pytest.mark.parametrize("encoder", [None, *OWN])
-@pytest.mark.parametrize("decoder", [None, *OWN])
+@pytest.mark.parametrize(
+    ("encoder", "decoder"),
+    [
+        pair
+        for pair in itertools.product([None, *OWN], repeat=2)
+        if pair != ("frozen", "frozen")  # there is nothing to learn
+    ],
+)
 def test_networks_of_the_user_s_own(kind, encoder, decoder):
     """Only they are differentiated automatically, and nothing is different."""
     core, objective = {
@@ -335,6 +351,35 @@ def test_networks_of_the_user_s_own(kind, encoder, decoder):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+class Backwards(nn.Module):
+    """A layer run backwards, whose weights are another network's."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.offset = layer, nn.Parameter(torch.zeros(layer.in_features))
+
+    def forward(self, z):
+        return z @ self.layer.weight + self.offset
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "vqvae"])
+def test_networks_of_the_user_s_own_that_share_weights(kind):
+    """The slopes of both add up."""
+    torch.manual_seed(12)
+    layer = nn.Linear(N_FEATURES, N_COMPONENTS)
+    core = make_autoencoder() if kind == "autoencoder" else make_vqvae()
+    core.encoder = Foreign(layer, N_FEATURES, N_COMPONENTS)
+    core.decoder = Foreign(Backwards(layer), N_COMPONENTS, N_FEATURES)
+    assert_agree(core.double(), Objective(SquaredError()))
+
+
+def test_small_networks_of_the_user_s_own_are_not_rounded():
+    """It would take longer."""
+    net = own("sequential", N_FEATURES, N_COMPONENTS).float()
+    x = torch.randn(20, N_FEATURES)
+    assert torch.equal(_building.Rounded(net)(x), net(x))
+
+
 def test_networks_without_weights_are_left_to_autograd():
     """There is nothing to write out."""
     core = Autoencoder(*(Foreign(nn.Identity(), N_FEATURES, N_FEATURES) for _ in range(2)))
@@ -351,7 +396,7 @@ def cosine(one, other):
 @pytest.mark.parametrize("settings", [dict(), dict(skip=False), dict(tied=True)])
 def test_factors_in_bfloat16(kind, foreign, settings, monkeypatch):
     """Gradients are those of exact products to two digits, but not to four."""
-    monkeypatch.setattr(_gradients, "_BFLOAT16_WORK", 0)
+    monkeypatch.setattr(_building, "BFLOAT16_WORK", 0)
     core = make_autoencoder(**settings).float()
     if foreign:
         core.encoder = own("sequential", N_FEATURES, N_COMPONENTS).float()
@@ -375,7 +420,7 @@ def test_factors_in_bfloat16(kind, foreign, settings, monkeypatch):
 @pytest.mark.parametrize("model", ["autoencoder", "vae", "vqvae"])
 def test_bfloat16_learns_as_well(model, monkeypatch):
     """What is reached differs by less than another seed makes."""
-    monkeypatch.setattr(_gradients, "_BFLOAT16_WORK", 0)
+    monkeypatch.setattr(_building, "BFLOAT16_WORK", 0)
     X, settings = load_digits().data / 16, dict(max_iter=20, init="random", early_stopping=False)
     make = {
         "autoencoder": AutoencoderTransformer,

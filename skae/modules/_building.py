@@ -15,6 +15,9 @@ from torch import Generator, Tensor, nn
 from ._core import Core
 from ._mlp import MLP, MirroredMLP
 
+# Multiply-adds from which a product in bfloat16 pays.
+BFLOAT16_WORK = 2**22
+
 Part = nn.Module | Callable[[int, int], nn.Module] | None
 
 
@@ -25,7 +28,8 @@ _LOAN = threading.RLock()
 class Foreign(nn.Module):
     """A network of the user's own.
 
-    It is given copies, so that layers that work in place leave rows and codes as they are.
+    It is given copies, so that layers that work in place leave rows and codes as they are, and
+    returns their dtype.
 
     Parameters
     ----------
@@ -42,11 +46,11 @@ class Foreign(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map rows (batch, n_in) to (batch, n_out)."""
         result: Tensor = self.module(x.clone())
-        return result
+        return result.to(x.dtype)
 
 
 class Rounded(nn.Module):
-    """A network whose products are of factors rounded to bfloat16, automatically.
+    """A network that computes in bfloat16 where torch's autocast does, if it has large products.
 
     Parameters
     ----------
@@ -57,10 +61,12 @@ class Rounded(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
+        self._largest = max((weight.numel() for weight in net.parameters()), default=0)
 
     def forward(self, x: Tensor, *masks: Tensor) -> Tensor:
         """Map rows (batch, n_in) to (batch, n_out), in their dtype."""
-        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+        large = x.shape[0] * self._largest >= BFLOAT16_WORK
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=large):
             result: Tensor = self.net(x, *masks)
         return result.to(x.dtype)
 
@@ -153,7 +159,13 @@ def _build_part(
 
 def _make_foreign(role: str, part: Any, n_in: int, n_out: int) -> nn.Module:
     """Return a deep copy of a module, or what a callable makes, once it has proved to work."""
-    module = copy.deepcopy(part) if isinstance(part, nn.Module) else part(n_in, n_out)
+    try:
+        module = copy.deepcopy(part) if isinstance(part, nn.Module) else part(n_in, n_out)
+    except TypeError as error:
+        raise TypeError(
+            f"The {role} must be a torch.nn.Module or a callable (n_in, n_out) that returns one, "
+            f"but {part!r} failed for ({n_in}, {n_out}): {error}"
+        ) from error
     if not isinstance(module, nn.Module):
         raise TypeError(
             f"The {role} must be a torch.nn.Module or a callable (n_in, n_out) that returns one, "

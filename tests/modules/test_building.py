@@ -113,3 +113,22 @@ def test_linear_start_is_the_given_map():
     np.testing.assert_allclose(core.encode(torch.tensor(x)).detach(), z, rtol=1e-5, atol=1e-5)
     reconstruction = core(torch.tensor(x)).x_hat.detach()
     np.testing.assert_allclose(reconstruction, z @ decode.T + shift, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", [lambda: torch.nn.Linear(6, 2), torch.nn.Sequential])
+def test_a_callable_that_cannot_be_called_with_widths_is_named(part):
+    """The message says which part it is and what it must take."""
+    with pytest.raises(TypeError, match=r"encoder must be .*callable \(n_in, n_out\).*\(6, 2\)"):
+        build(encoder=part)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_dtype_is_brought_back(dtype):
+    """What a part returns has the dtype of what it was given."""
+
+    class Other(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x).to(dtype)
+
+    core = build(encoder=Other, decoder=Other)
+    assert core(torch.zeros(3, 6)).x_hat.dtype == torch.float32
