@@ -84,7 +84,7 @@ class Passes:
         updates: bool,
         rounds: bool,
     ) -> None:
-        like = next(core.parameters()).detach()
+        like = next(p for p in core.parameters() if p.requires_grad).detach()
         row = like.new_zeros(1, width_of(core.encoder)[0])
         # terms check their parameters when they are called
         Objective(*terms)(row, with_networks(core, _Zeros)(row))

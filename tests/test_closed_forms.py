@@ -303,6 +303,18 @@ class Frozen(nn.Linear):
         self.requires_grad_(False)
 
 
+class Chosen(nn.Linear):
+    """A network whose first parameter is a whole number for each feature."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__(n_in, n_out)
+        order = nn.Parameter(torch.arange(n_in).flip(0), requires_grad=False)
+        self._parameters = {"order": order, **self._parameters}
+
+    def forward(self, x):
+        return super().forward(x[:, self.order])
+
+
 OWN = {
     "sequential": lambda n_in, n_out: nn.Sequential(
         nn.Linear(n_in, 8), nn.ReLU(), nn.Linear(8, n_out)
@@ -315,6 +327,7 @@ OWN = {
     "draws": lambda n_in, n_out: nn.Sequential(nn.Dropout(0.3), nn.Linear(n_in, n_out)),
     "unusual": Unusual,
     "frozen": Frozen,
+    "whole numbers first": Chosen,
 }
 
 

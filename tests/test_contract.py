@@ -1377,6 +1377,18 @@ def test_own_module(model, blobs):
         np.testing.assert_allclose(codes @ basis + raw.mean(0), raw, atol=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_frozen_module_of_one_s_own(model, blobs, precision):
+    """A network that was trained before stays as it is, and the other learns."""
+    torch.manual_seed(0)
+    encoder = two_layers(6, 8 if isinstance(model, VAETransformer) else 4).requires_grad_(False)
+    model.set_params(encoder=encoder, precision=precision).fit(blobs)
+    for name, value in encoder.state_dict().items():
+        assert np.array_equal(model._net.arrays[f"encoder.module.{name}"], value.numpy())
+    if not isinstance(model, VAETransformer):
+        assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
 class Drawing(torch.nn.Sequential):
     """A network with batch statistics and dropout, which torch draws from its global generator."""
 

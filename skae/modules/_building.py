@@ -44,8 +44,19 @@ class Foreign(nn.Module):
         self.module, self.n_in, self.n_out = module, n_in, n_out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map rows (batch, n_in) to (batch, n_out)."""
+        """Map rows (batch, n_in) to (batch, n_out).
+
+        Raises
+        ------
+        ValueError
+            If the network returns another shape.
+        """
         result: Tensor = self.module(x.clone())
+        if result.shape != (x.shape[0], self.n_out):
+            raise ValueError(
+                f"{type(self.module).__name__} must map rows of shape {tuple(x.shape)} to shape "
+                f"{(x.shape[0], self.n_out)}, but returned shape {tuple(result.shape)}."
+            )
         return result.to(x.dtype)
 
 

@@ -132,3 +132,17 @@ def test_another_dtype_is_brought_back(dtype):
 
     core = build(encoder=Other, decoder=Other)
     assert core(torch.zeros(3, 6)).x_hat.dtype == torch.float32
+
+
+@pytest.mark.parametrize("width", [1, 5])
+def test_another_shape_in_training_is_told_too(width):
+    """It would otherwise be stretched to the right one, or fail elsewhere."""
+
+    class Shy(torch.nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            return y[:, :1].expand(-1, width) if self.training else y
+
+    core = build(encoder=Shy)
+    with pytest.raises(ValueError, match=rf"Shy must map .*\(3, 2\), but returned.*\(3, {width}\)"):
+        core(torch.zeros(3, 6))
