@@ -23,6 +23,8 @@ from .objectives import Loss
 _CPU = torch.device("cpu")
 _TORCH_DTYPES = {np.dtype("float32"): torch.float32, np.dtype("float64"): torch.float64}
 _FEATURES_AT_ONCE = 128
+# Most values of a block that takes little memory.
+_SMALL_BLOCK = 2**16
 
 
 class FittedNet:
@@ -245,8 +247,9 @@ class FittedNet:
         fixed = known and device == _CPU and not self._foreign
         sizes = self._sizes(core, kind) if fixed else UNKNOWN_SIZES
         cuts = cut(X.shape[0], sizes)
-        # what many blocks need is let go, so that fitted networks stay small
-        idle = self._idle.setdefault((kind, device), []) if len(cuts) == 1 else []
+        # what many large blocks need is let go, so that fitted networks stay small
+        small = len(cuts) == 1 or core.widest * sizes[0] <= _SMALL_BLOCK
+        idle = self._idle.setdefault((kind, device), []) if small else []
 
         def work(start: int, stop: int, size: int) -> np.ndarray:
             workplace = _taken_from(idle) or _Workplace(core, dtype)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from skae import _inference
 from skae._device import Evaluation
 from skae._gradients import OnBuffers
 from skae._inference import FittedNet
@@ -77,8 +78,9 @@ def test_results_are_the_caller_s_own(net, digits):
     assert not np.array_equal(net.encode(-digits[:1], CPU), first[0])
 
 
-def test_a_net_keeps_little_of_what_many_rows_need(net, digits):
-    """Its buffers are for one block, whatever it has worked off; a copy and a pickle have none."""
+def test_a_net_keeps_little_of_what_many_rows_need(net, digits, monkeypatch):
+    """Large buffers are for one block, whatever it worked off; copies and pickles have none."""
+    monkeypatch.setattr(_inference, "_SMALL_BLOCK", 0)
     net.encode(np.vstack([digits] * 3), CPU)
     net.decode(np.zeros((3000, 3)), CPU)
     assert not any(net._idle.values())
