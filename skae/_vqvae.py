@@ -403,6 +403,8 @@ default="squared_error"
         if self.dead_code_threshold == 0 or not self._quantization().learned:
             return
         quantizer = session.core.quantizer
+        if not quantizer.has_dead(self.dead_code_threshold):
+            return
         n_rows = _RESTART_ROWS_PER_CODE * quantizer.codebook.shape[1]
         z = self._encodings(session.core, rows, n_rows, session.generator)
         quantizer.restart_dead(z, self.dead_code_threshold, session.generator)

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 
-from skae import VQVAETransformer
+from skae import VQVAETransformer, _sampling
 from skae._random import make_generator
 from skae._sampling import draw_from_quantiles, quantiles_of
 from skae.priors import IndependentPrior
@@ -262,6 +262,16 @@ def test_noise_keeps_means_and_variances(values):
 
     assert drawn.mean() == pytest.approx(column.mean(), abs=0.02 * column.std())
     assert drawn.std() == pytest.approx(column.std(), rel=0.05)
+
+
+def test_quantiles_of_many_residuals_are_numpy_s():
+    """Stretched a little, as draws between them vary less than the residuals."""
+    values = np.random.default_rng(0).normal(size=(5000, 3)) ** 3
+    expected = np.quantile(values, _sampling._LEVELS, axis=0)
+    found = quantiles_of(values)
+    slope, offset = np.polyfit(expected[:, 1], found[:, 1], 1)
+    np.testing.assert_allclose(found[:, 1], slope * expected[:, 1] + offset, atol=1e-9)
+    assert slope == pytest.approx(1, abs=0.02)
 
 
 class Recorder(BaseEstimator):

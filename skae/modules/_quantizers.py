@@ -62,6 +62,10 @@ class Quantizer(nn.Module):
     def update(self) -> None:
         """Move the codebooks by the batch's statistics."""
 
+    def has_dead(self, threshold: float) -> bool:
+        """Tell whether `restart_dead` may find a code to move."""
+        return True
+
     def restart_dead(self, z: Tensor, threshold: float, generator: Generator) -> None:
         """Move codes that have fallen out of use onto encodings drawn from `z`.
 
@@ -253,11 +257,17 @@ class VectorQuantizer(Quantizer):
             left = left - self._assign(stage, left)[1]
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
 
+    def has_dead(self, threshold: float) -> bool:
+        """Tell whether a code has fallen out of use."""
+        return bool(self._dead(threshold).any())
+
+    def _dead(self, threshold: float) -> Tensor:
+        return self.mean_counts <= threshold * self.mean_counts.mean(1, keepdim=True)
+
     @torch.no_grad()
     def restart_dead(self, z: Tensor, threshold: float, generator: Generator) -> None:
         """Move codes that have fallen out of use onto encodings drawn from `z`."""
-        mean = self.mean_counts.mean(1, keepdim=True)
-        dead = self.mean_counts <= threshold * mean
+        mean, dead = self.mean_counts.mean(1, keepdim=True), self._dead(threshold)
         targets = self._targets(z, self.nearest(z))
         drawn = draw_vectors(targets, self.codebook.shape[1], generator)
         self.codebook.copy_(torch.where(dead[:, :, None], drawn, self.codebook))

@@ -165,7 +165,10 @@ def test_dead_codes_move_onto_encodings_and_live_ones_stay(quantizer):
     quantizer.mean_counts.fill_(1.0)
     quantizer.mean_counts[1, 4] = 0.01
     before = quantizer.codebook.clone()
+    assert quantizer.has_dead(0.1)
+    assert not quantizer.has_dead(0.001)
     quantizer.restart_dead(z, 0.1, generator(2))
+    assert not quantizer.has_dead(0.1)
     changed = (quantizer.codebook != before).any(2)
 
     assert changed.nonzero().tolist() == [[1, 4]]
