@@ -157,8 +157,7 @@ def code_moments(
                 unexplained += _sum_of_squares(decoded)
         return products, total, unexplained
 
-    work = _work(X.shape, 3 * len(mean))
-    parts = zip(*in_threads(moments, _shares(X.shape), *work), strict=True)
+    parts = zip(*_of_shares(moments, X.shape, 3 * len(mean)), strict=True)
     products, total, unexplained = (np.sum(part, axis=0) for part in parts)
     ends = len(mean), len(mean) + X.shape[1]
     covariance, cross, row_cross = np.split(products / len(codes), ends)
@@ -176,23 +175,24 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (torch.from_numpy(left).T @ torch.from_numpy(right)).numpy()
 
 
-def _rows_at_once(n_features: int) -> int:
-    """Return a number of rows that are not too much when dense."""
-    return min(_ROWS_AT_ONCE, max(1, _PIECE_VALUES // n_features))
-
-
-def _work(shape: tuple[int, int], per_value: int) -> tuple[int, int]:
-    """Return the multiply-adds for rows at once and for all, given those for each value."""
+def _slices(shape: tuple[int, int]) -> list[slice]:
+    """Return slices of rows that are not too much when dense."""
     n_rows, n_features = shape
-    return _rows_at_once(n_features) * n_features * per_value, n_rows * n_features * per_value
+    at_once = min(_ROWS_AT_ONCE, max(1, _PIECE_VALUES // n_features))
+    return [slice(start, start + at_once) for start in range(0, n_rows, at_once)]
 
 
-def _shares(shape: tuple[int, int], n_shares: int = _SHARES) -> list[list[slice]]:
-    """Return slices of rows that are not too much when dense, shared out."""
-    n_rows, n_features = shape
-    at_once = _rows_at_once(n_features)
-    slices = [slice(start, start + at_once) for start in range(0, n_rows, at_once)]
-    return [slices[i::n_shares] for i in range(min(n_shares, len(slices)))]
+def _of_shares(
+    function: Callable[[list[slice]], Any], shape: tuple[int, int], work_per_value: int
+) -> Iterator[Any]:
+    """Yield what a function makes of each share of the rows' slices; threads take shares.
+
+    `work_per_value` are the multiply-adds for each value of the rows.
+    """
+    slices, (n_rows, n_features) = _slices(shape), shape
+    shares = [slices[i::_SHARES] for i in range(min(_SHARES, len(slices)))]
+    work_per_row = n_features * work_per_value
+    return in_threads(function, shares, slices[0].stop * work_per_row, n_rows * work_per_row)
 
 
 def _pieces(X: Any, origin: np.ndarray, slices: list[slice]) -> Iterator[tuple[slice, np.ndarray]]:
@@ -309,8 +309,7 @@ def errors_of_the_first(
                     errors[j] += _sum_of_squares(decoded)
         return errors
 
-    work = _work(X.shape, codes.shape[1] ** 2)
-    return np.sum(list(in_threads(squares, _shares(X.shape), *work)), axis=0)
+    return np.sum(list(_of_shares(squares, X.shape, codes.shape[1] ** 2)), axis=0)
 
 
 def explained_ratios(
@@ -388,8 +387,7 @@ def _linear_errors_of(
 ) -> np.ndarray:
     """Return `_linear_errors` of some rows, whose codes from where they rest are given."""
     total, gains = 0.0, np.zeros(codes.shape[1])
-    (slices,) = _shares(X.shape, 1)
-    for some, centred in _pieces(X, center, slices):
+    for some, centred in _pieces(X, center, _slices(X.shape)):
         y = codes[some]
         with threads_for(centred.shape[0] * loadings.size):
             along = _product(centred.T, loadings.T)

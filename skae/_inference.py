@@ -130,18 +130,17 @@ class FittedNet:
         if not self._gives_raw_rows:
             shift, scale = self.scaling.center - origin, self.scaling.scale
         exact = np.flatnonzero(self.scaling.constant & self._gives_raw_rows)
-        cores: dict[torch.dtype, Core] = {}
-        places: dict[int, np.ndarray] = {}
+        workplaces: dict[torch.dtype, _Workplace] = {}
 
         def decode(codes: np.ndarray) -> np.ndarray:
-            z, n_rows = torch.from_numpy(codes).to(device), len(codes)
-            if z.dtype not in cores:
-                cores[z.dtype] = _on_buffers(self.core(z.dtype, device))
-            if n_rows not in places:
-                places[n_rows] = np.empty((n_rows, len(origin)))
-            with lent_to(cores[z.dtype], z):
-                x_hat = self._rows(cores[z.dtype], z).cpu().numpy()
-            rows = np.multiply(x_hat, scale, out=places[n_rows])
+            z = torch.from_numpy(codes).to(device)
+            if z.dtype not in workplaces:
+                core = self.core(z.dtype, device)
+                workplaces[z.dtype] = _Workplace(core, np.dtype(np.float64))
+            workplace = workplaces[z.dtype]
+            with lent_to(workplace.core, z):
+                x_hat = self._rows(workplace.core, z).cpu().numpy()
+            rows = np.multiply(x_hat, scale, out=workplace.place(*x_hat.shape))
             rows += shift
             rows[:, exact] = (self.scaling.mean - origin)[exact]
             return rows

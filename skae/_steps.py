@@ -224,9 +224,6 @@ class Step(ABC):
     @property
     def _state(self) -> list[Tensor]:
         """All that training changes."""
-        return self._all_state()
-
-    def _all_state(self) -> list[Tensor]:
         return [*self._adam.state, self.weights, *self.core.buffers()]
 
     def export_optimizer(self) -> list[np.ndarray]:
@@ -246,6 +243,10 @@ class Step(ABC):
 
 class AutogradStep(Step):
     """Steps for any core and any objective, all by automatic differentiation."""
+
+    @cached_property
+    def _evaluated(self) -> Core:
+        return with_networks(self.core, Rounded) if self._rounds else self.core
 
     def _differentiate(
         self, n_rows: int, x: Tensor, x_in: Tensor, noise: Mapping[str, Tensor]
@@ -268,7 +269,7 @@ class AutogradStep(Step):
         if self.objective.needs_input_gradient:
             x_in = x_in.detach().clone().requires_grad_()
         with nullcontext() if self._lent else lent_to(self.core, x_in, draws):
-            out = (with_networks(self.core, Rounded) if self._rounds else self.core)(x_in, noise)
+            out = self._evaluated(x_in, noise)
         loss = self.objective(x, out).sum()
         if loss.requires_grad:
             add_gradients(loss, torch.ones_like(loss))
@@ -288,12 +289,12 @@ class ExplicitStep(Step):
     @property
     def _state(self) -> list[Tensor]:
         """All that training changes."""
-        return self._all_state() if self.core.has_foreign_parts else self._same_state
+        return super()._state if self.core.has_foreign_parts else self._same_state
 
     @cached_property
     def _same_state(self) -> list[Tensor]:
         """All that training changes; built-in networks keep their tensors."""
-        return self._all_state()
+        return super()._state
 
     def begin_epoch(self, progress: float) -> None:
         """Set what follows schedules to what it is at `progress`, between 0 and 1."""
@@ -318,7 +319,8 @@ class ExplicitStep(Step):
         """Return a tensor that a batch of `n_rows` rows may be written to before its step."""
         if not self._is_one_slice(n_rows):
             return None
-        if self.corrupt is not None or self.core.has_foreign_parts > self._lent:
+        borrows = self.core.has_foreign_parts and not self._lent
+        if borrows or self.corrupt is not None:
             return self._passes_for(n_rows).x
         self._whole[n_rows] = self._passes_for(n_rows, updates=True)
         return self._whole[n_rows].x

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from ._core import Core
+from ._core import Core, largest_weight
 from ._mlp import MLP, MirroredMLP
 
 # Multiply-adds from which a product in bfloat16 pays.
@@ -72,7 +72,7 @@ class Rounded(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self._largest = max((weight.numel() for weight in net.parameters()), default=0)
+        self._largest = largest_weight(net)
 
     def forward(self, x: Tensor, *masks: Tensor) -> Tensor:
         """Map rows (batch, n_in) to (batch, n_out), in their dtype."""

@@ -16,6 +16,11 @@ from ._mlp import MLP, MirroredMLP
 Noise = Mapping[str, Tensor]
 
 
+def largest_weight(net: nn.Module) -> int:
+    """Return the number of entries of a network's largest weight; 0 if it has none."""
+    return max((p.numel() for p in net.parameters()), default=0)
+
+
 class Core(nn.Module):
     """Abstract base of the three autoencoder networks.
 
@@ -94,7 +99,7 @@ class Core(nn.Module):
     @property
     def largest_matrix(self) -> int:
         """Number of entries of the largest weight: multiply-adds per row of its product."""
-        return max((p.numel() for p in self.parameters()), default=0)
+        return largest_weight(self)
 
     @property
     def n_weights(self) -> int:
