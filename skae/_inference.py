@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from copy import deepcopy
 from functools import partial
@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from ._basis import LatentBasis
-from ._blocks import UNKNOWN_SIZES, cut, map_blocks, sizes_that_round_alike
+from ._blocks import cut, map_blocks, rows_per_block
 from ._gradients import OnBuffers
 from ._input import Scaling, as_array
 from .modules import MLP, Core, MirroredMLP
@@ -23,6 +23,8 @@ from .objectives import Loss
 _CPU = torch.device("cpu")
 _TORCH_DTYPES = {np.dtype("float32"): torch.float32, np.dtype("float64"): torch.float64}
 _FEATURES_AT_ONCE = 128
+# How wide rows may become where that is not known.
+_UNKNOWN_WIDTH = 2**12
 # Most values of a block that takes little memory.
 _SMALL_BLOCK = 2**16
 
@@ -60,7 +62,6 @@ class FittedNet:
         self.build, self.arrays, self.scaling = build, arrays, scaling
         self.link, self.basis = link, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
-        self._alike: dict[tuple[torch.dtype, Any], list[int]] = {}
         self._idle: dict[tuple[torch.dtype, torch.device], list[_Workplace]] = {}
 
     @classmethod
@@ -123,8 +124,8 @@ class FittedNet:
     ) -> Callable[[np.ndarray], np.ndarray]:
         """Return a map from codes to the rows that they stand for, less `origin`, in float64.
 
-        It is for one thread and for evaluation (`skae._device.Evaluation`), and does not round as
-        `decode` does. What it returns may be written to, and holds until it is called again.
+        It is for one thread and for evaluation (`skae._device.Evaluation`). What it returns may be
+        written to, and holds until it is called again.
         """
         shift, scale = -origin, np.ones(1)
         if not self._gives_raw_rows:
@@ -244,23 +245,21 @@ class FittedNet:
         kind = _TORCH_DTYPES[dtype]
         core = self.core(kind, device)
         fixed = known and device == _CPU and not self._foreign
-        sizes = self._sizes(core, kind) if fixed else UNKNOWN_SIZES
-        cuts = cut(X.shape[0], sizes)
+        # several copies of a row, or what a network of the user's makes of it, may take more room
+        size = rows_per_block(core.widest if fixed else _UNKNOWN_WIDTH)
+        cuts = cut(X.shape[0], size)
         # what many large blocks need is let go, so that fitted networks stay small
-        small = len(cuts) == 1 or core.widest * sizes[0] <= _SMALL_BLOCK
+        small = len(cuts) == 1 or core.widest * size <= _SMALL_BLOCK
         idle = self._idle.setdefault((kind, device), []) if small else []
 
-        def work(start: int, stop: int, size: int) -> np.ndarray:
+        def work(start: int, stop: int) -> np.ndarray:
             workplace = _taken_from(idle) or _Workplace(core, dtype)
-            n_rows, place = stop - start, workplace.place(size, X.shape[1])
             rows = as_array(X[start:stop])
-            enter(rows, place[:n_rows])
-            place[n_rows:] = 0.0
-            x = torch.from_numpy(place).to(device)
+            x = torch.from_numpy(enter(rows, workplace.place(*rows.shape))).to(device)
             if self._foreign:
                 seed_alike(device)
-            result = function(workplace.core if fixed else core, x)
-            left = leave(rows, result[:n_rows].cpu().numpy())
+            own = workplace.core if fixed and len(rows) in (1, size) else core
+            left = leave(rows, function(own, x).cpu().numpy())
             idle.append(workplace)
             return left
 
@@ -280,21 +279,6 @@ class FittedNet:
         like = torch.empty(0, dtype=dtype, device=device)
         return lent_to(self.core(like.dtype, device), like)
 
-    def _sizes(self, core: Core, dtype: torch.dtype) -> Sequence[int]:
-        """Return the sizes of blocks in which rows may pass through a built-in core and the basis.
-
-        They are found out when they are first needed.
-        """
-        basis = self.basis
-        key = dtype, None if basis is None else basis.forward.shape
-        if key not in self._alike:
-            like = next(core.parameters())
-            maps = _on_buffers(core).row_maps(like.new_zeros(1, len(self.scaling.mean)))
-            if basis is not None:
-                maps += zip((basis.enter, basis.leave), basis.forward.shape[::-1], strict=True)
-            self._alike[key] = sizes_that_round_alike(maps, core.widest, like)
-        return self._alike[key]
-
 
 class _Workplace:
     """What one thread needs to work off blocks: a core on buffers, and places for rows.
@@ -309,13 +293,13 @@ class _Workplace:
 
     def __init__(self, core: Core, dtype: np.dtype) -> None:
         self.core, self._dtype = _on_buffers(core), dtype
-        self._places: dict[tuple[int, int], np.ndarray] = {}
+        self._places: dict[int, np.ndarray] = {}
 
     def place(self, n_rows: int, width: int) -> np.ndarray:
         """Return the array for so many rows, which holds what it did."""
-        if (n_rows, width) not in self._places:
-            self._places[n_rows, width] = np.empty((n_rows, width), dtype=self._dtype)
-        return self._places[n_rows, width]
+        if width not in self._places or len(self._places[width]) < n_rows:
+            self._places[width] = np.empty((n_rows, width), dtype=self._dtype)
+        return self._places[width][:n_rows]
 
 
 def _taken_from(idle: list[_Workplace]) -> _Workplace | None:

@@ -3,6 +3,7 @@
 import itertools
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -256,7 +257,7 @@ def test_quantized(loss, settings, commitment):
         dict(weight_decay=LinearWarmup(end=0.3), max_grad_norm=1.0, slice_rows=6, dropout=0.2),
         dict(dropout=LinearWarmup(end=0.5)),
     ],
-    ids=str,
+    ids=lambda value: str(value).split(" at 0x")[0],
 )
 @pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
 def test_settings(kind, settings):
@@ -468,14 +469,38 @@ def test_products_by_onednn_are_those_of_mkl(skip, tied, monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-def test_onednn_is_for_large_products_in_float32_on_some_processors(monkeypatch):
+@pytest.mark.parametrize(
+    ("family", "wins"),
+    [
+        (("AuthenticAMD", 26), True),  # Zen 5
+        (("AuthenticAMD", 25), False),  # Zen 3 and 4
+        (("GenuineIntel", 6), False),
+        (None, False),
+    ],
+)
+def test_onednn_is_for_large_products_in_float32_on_some_processors(family, wins, monkeypatch):
     """Small products, float64 and processors on which MKL is fast are left to MKL."""
-    monkeypatch.setattr(_products, "_mkl_is_slow", lambda: True)
-    assert _products.is_faster_by_onednn(10**8, torch.zeros(1))
-    assert not _products.is_faster_by_onednn(10**5, torch.zeros(1))
-    assert not _products.is_faster_by_onednn(10**8, torch.zeros(1, dtype=torch.float64))
-    monkeypatch.setattr(_products, "_mkl_is_slow", lambda: False)
-    assert not _products.is_faster_by_onednn(10**8, torch.zeros(1))
+    monkeypatch.setattr(_products, "processor_family", lambda: family)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    _products._onednn_wins.cache_clear()
+    try:
+        assert _products.is_faster_by_onednn(10**8, torch.zeros(1)) == wins
+        assert not _products.is_faster_by_onednn(10**5, torch.zeros(1))
+        assert not _products.is_faster_by_onednn(10**8, torch.zeros(1, dtype=torch.float64))
+    finally:
+        _products._onednn_wins.cache_clear()
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="not Linux")
+def test_the_processor_s_family_is_read():
+    """It is what the kernel says, and unknown where there is nothing to read."""
+    described = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    if "cpu family" not in described:
+        assert _products.processor_family() is None
+        return
+    vendor, family = _products.processor_family()
+    assert vendor in described
+    assert f"cpu family\t: {family}\n" in described
 
 
 class FakeGraph:

@@ -20,6 +20,13 @@ from skae.objectives import Bernoulli
 CPU = torch.device("cpu")
 
 
+def assert_rounding(got, expected):
+    """Assert that results differ by rounding: 1e-12 or 1e-5 of the column's largest magnitude."""
+    assert got.dtype == expected.dtype
+    tolerance = 1e-12 if got.dtype == np.float64 else 1e-5
+    assert (abs(got - expected) <= tolerance * abs(expected).max(0)).all()
+
+
 @pytest.fixture
 def net(digits):
     """Return a net with random weights for digits."""
@@ -56,13 +63,13 @@ def test_blocks_equal_one_plain_forward_pass(net, digits):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_row_s_code_does_not_depend_on_its_company(net, digits, dtype):
-    """Random selections in random order give the same bits as the whole."""
+    """Random selections in random order give the same as the whole, to rounding."""
     X = digits.astype(dtype)
     rng = np.random.default_rng(0)
     whole = net.encode(X, CPU)
     for size in (1, 2, 17, 128, 129, 700, 1024, 1500):
         chosen = rng.permutation(len(X))[:size]
-        assert np.array_equal(net.encode(X[chosen], CPU), whole[chosen])
+        assert_rounding(net.encode(X[chosen], CPU), whole[chosen])
     assert whole.dtype == dtype
 
 
@@ -100,7 +107,7 @@ def test_a_decoder_gives_rows_less_an_origin(net, digits, kind, link):
     with Evaluation():
         first = decode(codes)
         found = first.copy()
-        assert decode(-codes) is first
+        assert np.shares_memory(decode(-codes), first)
         single = decode(codes.astype(np.float32))
         assert single.dtype == np.float64
         np.testing.assert_allclose(single, found, atol=1e-4)

@@ -693,7 +693,9 @@ BAD_SLOTS = [
 ]
 
 
-@pytest.mark.parametrize(("variant", "message"), BAD_SLOTS, ids=str)
+@pytest.mark.parametrize(
+    ("variant", "message"), BAD_SLOTS, ids=lambda value: str(value).split(" at 0x")[0]
+)
 def test_what_does_not_fit_a_slot_is_named(digits, variant, message):
     """Numbers out of range and functions that return something else are errors of one sentence."""
     with pytest.raises(ValueError, match=message):

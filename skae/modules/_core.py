@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -110,13 +110,6 @@ class Core(nn.Module):
     def widest(self) -> int:
         """The largest number of columns that rows have on their way."""
         return max((n for p in self.parameters() if p.ndim == 2 for n in p.shape), default=1)
-
-    def row_maps(self, row: Tensor) -> list[tuple[Callable[[Tensor], Tensor], int]]:
-        """Return the maps that rows and codes go through, each with the width of what goes in.
-
-        `row` is a row, (1, n_features).
-        """
-        return [(self.encoder, row.shape[1]), (self.decoder, self.encode(row).shape[1])]
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

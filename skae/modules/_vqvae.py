@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -70,11 +69,6 @@ class VQVAE(Core):
         z_in = self.quantizer.straight_through(z_e, z)
         x_hat = self.decoder(z_in, *self._masks(noise, "decoder"))
         return VQVAEOutput(x_hat, z, z_e, codes)
-
-    def row_maps(self, row: Tensor) -> list[tuple[Callable[[Tensor], Tensor], int]]:
-        """Return the maps that rows and codes go through, each with the width of what goes in."""
-        encoder, decoder = super().row_maps(row)
-        return [encoder, (self.quantizer.nearest, decoder[1]), decoder]
 
     def undecayed(self) -> list[nn.Parameter]:
         """Return the codebooks that are trained by gradients."""
