@@ -40,7 +40,7 @@ lint: .venv/.installed  ## check style, types and spelling
 	.venv/bin/codespell
 
 oldest: .venv-oldest/.installed  ## run the estimator contract with the oldest dependencies
-	.venv-oldest/bin/python -m pytest tests/test_common.py tests/test_contract.py
+	.venv-oldest/bin/python -m pytest tests/contract
 
 docs: .venv/.installed-docs  ## build the documentation into docs/_build
 	.venv/bin/python -m sphinx -n -W -b html docs docs/_build/html

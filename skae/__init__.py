@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from ._autoencoder import AutoencoderTransformer
-    from ._vae import VAETransformer
-    from ._vqvae import VQVAETransformer
+    from ._estimators.autoencoder import AutoencoderTransformer
+    from ._estimators.vae import VAETransformer
+    from ._estimators.vqvae import VQVAETransformer
 
 __all__ = ["AutoencoderTransformer", "VAETransformer", "VQVAETransformer"]
 
 # torch takes longer to import than everything else: it is imported with the first estimator.
 _HOMES = {
-    "AutoencoderTransformer": "_autoencoder",
-    "VAETransformer": "_vae",
-    "VQVAETransformer": "_vqvae",
+    "AutoencoderTransformer": "_estimators.autoencoder",
+    "VAETransformer": "_estimators.vae",
+    "VQVAETransformer": "_estimators.vqvae",
 }
 _SUBMODULES = ["exceptions", "metrics", "modules", "objectives", "priors", "quantization"]
 

@@ -12,13 +12,15 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
-from ._auto import count_held_out, epochs_of_prior, hidden_width_of_prior, rows_per_batch
-from ._batches import ResidentRows, Rows
-from ._device import evaluation_device, own_modes, resolve_device, threads_for
-from ._encoding import check_integer_codes, count_codes
-from ._inference import FittedNet
-from ._input import Scaling
-from ._parameters import (
+from ._data.batches import ResidentRows, Rows
+from ._data.codes import check_integer_codes, count_codes
+from ._data.scaling import Scaling
+from ._inference.fitted import FittedNet
+from ._runtime.device import evaluation_device, resolve_device
+from ._runtime.modes import own_modes
+from ._runtime.random import make_generator
+from ._runtime.threads import threads_for
+from ._sklearn.params import (
     DEVICE,
     NONE,
     SHARED_CONSTRAINTS,
@@ -29,9 +31,14 @@ from ._parameters import (
     integer,
     real,
 )
-from ._persistence import GuardedState
-from ._random import make_generator
-from ._session import Session, make_shared_generator
+from ._sklearn.state import GuardedState
+from ._training.defaults import (
+    count_held_out,
+    epochs_of_prior,
+    hidden_width_of_prior,
+    rows_per_batch,
+)
+from ._training.trainer import Session, make_shared_generator
 from .modules import CausalAutoencoder
 from .objectives import CodeLength, CosineDecay, Objective
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ._parameters import BOOLEAN, integer
+from ._sklearn.params import BOOLEAN, integer
 from .modules import FiniteScalarQuantizer, Quantizer, VectorQuantizer
 from .objectives import CodebookLoss, Commitment, Term
 

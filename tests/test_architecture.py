@@ -12,43 +12,27 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "skae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Each floor may import the floors before it, and nothing on its own floor.
+# Each floor may import the floors before it, and nothing else on its own floor.
 FLOORS = [
-    ["modules", "objectives"],
-    [
-        "exceptions",
-        "_version",
-        "_adam",
-        "_auto",
-        "_products",
-        "_device",
-        "_random",
-        "metrics",
-        "_distributed",
-        "_callbacks",
-    ],
-    ["_parameters", "_blocks", "_gradients"],
-    ["quantization", "_slopes"],
-    ["_slots", "_input", "_closed_forms"],
-    ["_axes", "_basis", "_batches", "_encoding"],
-    ["_steps", "_bounds", "_probabilistic"],
-    ["_training", "_inference"],
-    ["_sampling", "_persistence", "_session", "_description", "_pretraining", "_restarts"],
-    ["_fitting", "priors"],
-    ["_base"],
-    ["_variational", "_discrete"],
-    ["_autoencoder", "_vae", "_vqvae"],
+    ["exceptions", "_version", "metrics"],
+    ["_runtime", "_data", "objectives"],
+    ["modules", "_latent", "_sklearn"],
+    ["_engine", "_init", "quantization"],
+    ["_inference"],
+    ["_training"],
+    ["priors"],
+    ["_estimators"],
     ["__init__"],
 ]
 RANKS = {unit: rank for rank, units in enumerate(FLOORS) for unit in units}
 FREE_FOR_ALL = {"exceptions"}
 
 BANNED = {
-    "DataLoader": "its workers and its seeds are global; `_batches` feeds the rows",
-    "fork_rng": "it is not thread-safe; `_random` makes a generator per fit",
+    "DataLoader": "its workers and its seeds are global; `_data.batches` feeds the rows",
+    "fork_rng": "it is not thread-safe; `_runtime.random` makes a generator per fit",
     "torch.load": "it reads pickles, which can run code",
     "torch.save": "it writes pickles; fitted state is NumPy arrays",
-    "set_num_threads": "it is global and outlives the fit; `_device` limits the pools and restores",
+    "set_num_threads": "it is global and outlives the fit; `_runtime.threads` has its own limits",
     "use_deterministic_algorithms": "it is global state of the caller's process",
 }
 
@@ -168,26 +152,26 @@ def read(path):
 
 @files()
 def test_imports_go_down_the_ladder(path):
-    """A file imports only lower floors, so the corridor can be read from left to right."""
+    """A file imports only lower floors, so the package can be read from the bottom up."""
     assert not ladder_violations(read(path), path)
 
 
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("_batches.py", "from ._training import train"),
-        ("_batches.py", "from skae._training import train"),
-        ("_batches.py", "import skae._training as training"),
-        ("_batches.py", "from skae import _training"),
-        ("_batches.py", "from . import _training"),
-        ("_batches.py", "def f():\n    from ._base import Base"),
-        ("_batches.py", "if TYPE_CHECKING:\n    from ._steps import Step"),
-        ("_batches.py", "from skae import load"),
-        ("_batches.py", "import skae"),
-        ("_vae.py", "from ._autoencoder import AutoencoderTransformer"),
-        ("_random.py", "from ._device import resolve_device"),
-        ("modules/_mlp.py", "from ..objectives import Term"),
-        ("modules/_mlp.py", "from .._random import normal"),
+        ("_data/batches.py", "from .._training.loop import train"),
+        ("_data/batches.py", "from skae._training.loop import train"),
+        ("_data/batches.py", "import skae._training.loop as training"),
+        ("_data/batches.py", "from skae import _training"),
+        ("_data/batches.py", "from .. import _training"),
+        ("_data/batches.py", "def f():\n    from .._estimators.base import Base"),
+        ("_data/batches.py", "if TYPE_CHECKING:\n    from .._training.step import Step"),
+        ("_data/batches.py", "from skae import load"),
+        ("_data/batches.py", "import skae"),
+        ("_data/batches.py", "from .._runtime.device import resolve_device"),
+        ("priors.py", "from ._estimators.vae import VAETransformer"),
+        ("modules/_mlp.py", "from .._sklearn.params import real"),
+        ("modules/_mlp.py", "from .._engine.layers import perceptron"),
         ("objectives/_losses.py", "from skae.modules import MLP"),
     ],
 )
@@ -199,15 +183,18 @@ def test_ladder_catches_upward_imports(path, source):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("_batches.py", "from ._input import dense\nfrom .modules._mlp import MLP\nimport numpy"),
-        ("_random.py", "from .exceptions import ConvergenceError"),
-        ("modules/_mlp.py", "from ._core import Core\nfrom ..exceptions import ConvergenceError"),
+        (
+            "_training/loop.py",
+            "from .._data.rows import dense\nfrom ..modules import MLP",
+        ),
+        ("_data/batches.py", "from ..exceptions import ConvergenceError\nfrom .rows import dense"),
+        ("modules/_mlp.py", "from ._core import Core\nfrom .._runtime.random import normal"),
         ("modules/_mlp.py", "from . import _core\nfrom .. import modules"),
-        ("__init__.py", "from ._autoencoder import AutoencoderTransformer\nfrom . import metrics"),
+        ("__init__.py", "from ._estimators.vae import VAETransformer\nfrom . import metrics"),
     ],
 )
 def test_ladder_allows_downward_imports(path, source):
-    """The checker leaves lower floors, a workshop's own files and the exceptions alone."""
+    """The checker leaves lower floors, a folder's own files and the exceptions alone."""
     assert ladder_violations(source, Path(path)) == []
 
 
@@ -280,3 +267,9 @@ def test_function_length_leaves_out_the_docstring():
     """Documenting a function at length does not count against it."""
     source = 'def f(x):\n    """One.\n\n    Two.\n    """\n    y = x\n    return y\n'
     assert function_lengths(source) == [("f", 3)]
+
+
+def test_the_root_is_small():
+    """A newcomer sees a folder per question, and the public modules."""
+    entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= 22

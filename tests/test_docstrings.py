@@ -7,7 +7,7 @@ import pytest
 from numpydoc.validate import validate
 
 MODULES = ["skae", "skae.metrics", "skae.modules", "skae.objectives"]
-WORKSHOPS = ("skae.modules", "skae.objectives")
+PROSE_PACKAGES = ("skae.modules", "skae.objectives")
 
 IGNORED = {
     "GL01": "a docstring starts on the line of its opening quotes",
@@ -19,7 +19,7 @@ IGNORED = {
     "RT03": "the summary says what is returned",
     "PR06": "`bool`, `str` and `int` are written as scikit-learn writes them",
 }
-# In the workshops prose is enough for a method or function whose signature tells the rest.
+# In the package prose is enough for a method or function whose signature tells the rest.
 IGNORED_IN_PROSE = {
     "PR01": "the parameters are in the signature",
     "RT01": "the summary says what is returned",
@@ -72,7 +72,7 @@ def public_members():
 def complaints(path):
     """Return what numpydoc has to say about a dotted name, the ignored rules left out."""
     report = validate(path)
-    prose = path.startswith(WORKSHOPS) and "\n---" not in inspect.cleandoc(report["docstring"])
+    prose = path.startswith(PROSE_PACKAGES) and "\n---" not in inspect.cleandoc(report["docstring"])
     ignored = IGNORED | (IGNORED_IN_PROSE if prose else {})
     return [f"{code}: {text}" for code, text in report["errors"] if code not in ignored]
 

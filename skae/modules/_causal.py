@@ -138,7 +138,7 @@ class CausalAutoencoder(Core):
         self.n_draws = n_codes
 
     @property
-    def has_foreign_parts(self) -> bool:
+    def has_custom_parts(self) -> bool:
         """Nothing of it is the user's."""
         return False
 

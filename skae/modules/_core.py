@@ -24,7 +24,7 @@ def largest_weight(net: nn.Module) -> int:
 class Core(nn.Module):
     """Abstract base of the three autoencoder networks.
 
-    A core works in net units (centred and scaled rows). The training loop knows nothing else
+    A core works in scaled units (centred and scaled rows). The training loop knows nothing else
     about a network than the methods below. Dropout is that of [1]_.
 
     Parameters
@@ -91,7 +91,7 @@ class Core(nn.Module):
             part.start_at(*(torch.tensor(array, device="cpu") for array in (weight, offset)))
 
     @property
-    def has_foreign_parts(self) -> bool:
+    def has_custom_parts(self) -> bool:
         """Whether encoder or decoder is the user's own, which may draw while it trains."""
         own = MLP | MirroredMLP
         return not (isinstance(self.encoder, own) and isinstance(self.decoder, own))
@@ -147,7 +147,7 @@ class Core(nn.Module):
         """Return the dropout masks that `noise` holds for "encoder" or "decoder", if any."""
         return (noise[part],) if noise and part in noise else ()
 
-    def undecayed(self) -> list[nn.Parameter]:
+    def no_decay(self) -> list[nn.Parameter]:
         """Return the parameters that weight decay spares, beside biases."""
         return []
 

@@ -63,7 +63,7 @@ class Quantizer(nn.Module):
         """Move the codebooks by the batch's statistics."""
 
     def has_dead(self, threshold: float) -> bool:
-        """Tell whether `restart_dead` may find a code to move."""
+        """Return whether `restart_dead` may find a code to move."""
         return True
 
     def restart_dead(self, z: Tensor, threshold: float, generator: Generator) -> None:
@@ -258,7 +258,7 @@ class VectorQuantizer(Quantizer):
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
 
     def has_dead(self, threshold: float) -> bool:
-        """Tell whether a code has fallen out of use."""
+        """Return whether a code has fallen out of use."""
         return bool(self._dead(threshold).any())
 
     def _dead(self, threshold: float) -> Tensor:

@@ -70,7 +70,7 @@ class VQVAE(Core):
         x_hat = self.decoder(z_in, *self._masks(noise, "decoder"))
         return VQVAEOutput(x_hat, z, z_e, codes)
 
-    def undecayed(self) -> list[nn.Parameter]:
+    def no_decay(self) -> list[nn.Parameter]:
         """Return the codebooks that are trained by gradients."""
         return list(self.quantizer.parameters())
 

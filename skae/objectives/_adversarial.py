@@ -73,7 +73,7 @@ class ACAI(Term):
         Parameters
         ----------
         decode : callable
-            From codes to rows in net units.
+            From codes to rows in scaled units.
         make_network : callable
             ``(n_in, n_out) -> torch.nn.Module``, which makes the critic.
         n_features : int

@@ -53,7 +53,7 @@ def _message(owner: object, name: str, wanted: str, value: Any) -> str:
 
 
 def lies_in(interval: str, value: Any) -> bool:
-    """Tell whether `value` is a real number in the interval; bools and NaN are not."""
+    """Return whether `value` is a real number in the interval; bools and NaN are not."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     low, high = (float(border) for border in interval[1:-1].split(","))

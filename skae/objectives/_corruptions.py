@@ -25,7 +25,7 @@ class Corruption(ABC, BaseEstimator):
         Parameters
         ----------
         x : torch.Tensor of shape (batch, n_features)
-            The whole batch, in net units: centred and scaled.
+            The whole batch, in scaled units: centred and scaled.
         generator : torch.Generator
             Source of the draws, on the CPU.
         """

@@ -38,7 +38,7 @@ class Likelihood(Loss):
     ----------
     raw_target : bool
         If True, rows are in the user's units, and ``out.x_hat`` is a natural parameter, such as a
-        logit. If False, both are in net units.
+        logit. If False, both are in scaled units.
     discrete : bool
         Whether rows are whole numbers, and their likelihood a probability, not a density.
     learned_by_gradient : bool
@@ -116,7 +116,7 @@ class Likelihood(Loss):
         return variance
 
     def fixed_dispersion(self, unit: Any) -> Any:
-        """Return the dispersion in net units, each `unit` of the user's, if the user fixed it."""
+        """Return the dispersion in scaled units, each `unit` of X's, if the user fixed it."""
         return None
 
     def variance_at(self, dispersion: Any) -> Any:
@@ -127,7 +127,7 @@ class Likelihood(Loss):
         """Return about the variance of rows around their means, bounded away from 0.
 
         `variance` is that of the training rows, by feature. The inverse of what is returned is
-        about the slope of the natural parameter in the mean. With it, training of
+        about the gradient of the natural parameter in the mean. With it, training of
         a likelihood with ``raw_target`` can start at principal components; None is for a start at
         the mean.
         """
@@ -191,7 +191,7 @@ class Gaussian(Likelihood):
         return None if is_fixed(self, "noise_variance") else (x - output).square()
 
     def fixed_dispersion(self, unit: Any) -> Any:
-        """Return the variance in net units, if it is fixed."""
+        """Return the variance in scaled units, if it is fixed."""
         return self.noise_variance / unit**2 if is_fixed(self, "noise_variance") else None
 
     def variance_at(self, dispersion: Any) -> Any:
@@ -251,7 +251,7 @@ class Laplace(Likelihood):
         return np.sqrt(variance / 2)
 
     def fixed_dispersion(self, unit: Any) -> Any:
-        """Return the scale in net units, if it is fixed."""
+        """Return the scale in scaled units, if it is fixed."""
         return self.scale / unit if is_fixed(self, "scale") else None
 
     def variance_at(self, dispersion: Any) -> Any:
@@ -330,7 +330,7 @@ class Bernoulli(Likelihood):
 
 
 def is_fixed(owner: Likelihood, name: str, limits: tuple[float, float] = (0, math.inf)) -> bool:
-    """Tell whether a parameter is a number, not a word for what is learned; check what it is."""
+    """Return whether a parameter is a number, not a word for what is learned; check what it is."""
     check_choice(owner, name, ("shared", "per_feature"), f"({limits[0]}, {limits[1]})")
     return not isinstance(getattr(owner, name), str)
 
@@ -338,7 +338,7 @@ def is_fixed(owner: Likelihood, name: str, limits: tuple[float, float] = (0, mat
 def is_per_feature(
     owner: Likelihood, name: str, limits: tuple[float, float] = (0, math.inf)
 ) -> bool:
-    """Tell whether a parameter asks for a dispersion of each feature; check what it is."""
+    """Return whether a parameter asks for a dispersion of each feature; check what it is."""
     return not is_fixed(owner, name, limits) and bool(getattr(owner, name) == "per_feature")
 
 

@@ -30,7 +30,7 @@ class Loss(Term):
     ----------
     raw_target : bool
         If True, the loss reads `x` in the user's units and ``out.x_hat`` as a natural parameter,
-        such as a logit. If False, both are in net units.
+        such as a logit. If False, both are in scaled units.
     """
 
     raw_target: ClassVar[bool] = False
@@ -58,8 +58,10 @@ class Loss(Term):
         """
 
 
-def for_net_rows(loss: Loss, center: np.ndarray, scale: np.ndarray, device: torch.device) -> Term:
-    """Return a loss as a term for rows in net units; see `OnRawRows`."""
+def for_scaled_rows(
+    loss: Loss, center: np.ndarray, scale: np.ndarray, device: torch.device
+) -> Term:
+    """Return a loss as a term for rows in scaled units; see `OnRawRows`."""
     return OnRawRows(loss, center, scale, device) if loss.raw_target else loss
 
 

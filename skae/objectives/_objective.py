@@ -34,7 +34,7 @@ class Term(ABC, BaseEstimator):
         Whether the term is defined for codes in (0, 1) only.
     adversarial : bool
         Whether the term plays against the network, so that its values say nothing from one epoch
-        to the next. It compares ``out.x_hat`` with rows in net units.
+        to the next. It compares ``out.x_hat`` with rows in scaled units.
     axis_aligned : bool
         Whether the term gives each code a meaning of its own, as sparsity does, so that codes may
         be sorted but not rotated.
@@ -64,7 +64,7 @@ class Term(ABC, BaseEstimator):
         Parameters
         ----------
         decode : callable
-            From codes to rows in net units.
+            From codes to rows in scaled units.
         make_network : callable
             ``(n_in, n_out) -> torch.nn.Module``, for a network of the term's own.
         n_features : int
@@ -90,7 +90,7 @@ class Term(ABC, BaseEstimator):
         Parameters
         ----------
         x : torch.Tensor of shape (batch, n_features)
-            The clean rows, in net units, or in the user's for a `Loss` with ``raw_target``.
+            The clean rows, in scaled units, or in the user's for a `Loss` with ``raw_target``.
         out : named tuple
             What the core returned: ``x_hat``, what the decoder returned; ``z``, the codes;
             ``x_in``, what the encoder was given, which is not `x` where rows are corrupted.
@@ -98,7 +98,7 @@ class Term(ABC, BaseEstimator):
 
 
 class OnRawRows(Term):
-    """A term that is given rows in the user's units instead of net units.
+    """A term that is given rows in the user's units instead of scaled units.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class Objective:
         """Return the terms' own weights."""
         return [weight for term in self.terms for weight in term.parameters()]
 
-    def judged(self) -> Objective:
+    def for_validation(self) -> Objective:
         """Return the objective, at the end of training, by which epochs are compared."""
         return Objective(*(term for term in self.terms if not term.adversarial))
 
@@ -190,7 +190,7 @@ class Objective:
         return any(term.adversarial for term in self.terms)
 
     @property
-    def settled(self) -> bool:
+    def schedules_finished(self) -> bool:
         """Whether all weights are what they will be at the end of training."""
         return self.weights() == [value_at(term.weight, 1.0) for term in self.terms]
 

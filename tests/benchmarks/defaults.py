@@ -19,7 +19,7 @@ import numpy as np
 from pca_floor import load, sources, split
 
 from skae import AutoencoderTransformer
-from skae._auto import hidden_widths, rows_per_batch
+from skae._training.defaults import hidden_widths, rows_per_batch
 from skae.objectives import CosineDecay
 
 CLEAR = 0.005

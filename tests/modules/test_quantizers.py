@@ -235,8 +235,8 @@ def test_a_grid_passes_the_bound_s_gradient(grid):
     out.sum().backward()
 
     torch.testing.assert_close(out, z)
-    slope = quantizer.gain / (2 * quantizer.spread)  # of 2 sigma(u) - 1 at u = 0
-    torch.testing.assert_close(z_e.grad[0], slope.flatten(), rtol=1e-2, atol=0)
+    gradient = quantizer.gain / (2 * quantizer.spread)  # of 2 sigma(u) - 1 at u = 0
+    torch.testing.assert_close(z_e.grad[0], gradient.flatten(), rtol=1e-2, atol=0)
     assert z_e.grad[1, 0] < 1e-6
 
 

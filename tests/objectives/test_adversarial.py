@@ -55,7 +55,7 @@ def test_epochs_are_compared_without_the_game(core):
     objective = Objective(SquaredError(), begin(core, ACAI()))
     x = torch.randn((4, 5), generator=generator(3), dtype=torch.float64)
 
-    torch.testing.assert_close(objective.judged()(x, core(x)), SquaredError()(x, core(x)))
+    torch.testing.assert_close(objective.for_validation()(x, core(x)), SquaredError()(x, core(x)))
     assert len(objective.parameters()) == len(list(MLP(5, 1, [6]).parameters()))
     with pytest.raises(TypeError, match="no critic"):
         ACAI()(x, core(x))

@@ -10,15 +10,7 @@ from scipy.special import expit
 from sklearn.base import clone
 from sklearn.preprocessing import MinMaxScaler
 
-from skae.objectives import (
-    AbsoluteError,
-    Bernoulli,
-    Gaussian,
-    Huber,
-    Loss,
-    Poisson,
-    SquaredError,
-)
+from skae.objectives import AbsoluteError, Bernoulli, Gaussian, Huber, Loss, Poisson, SquaredError
 
 LOSSES = [
     AbsoluteError(),
@@ -69,7 +61,7 @@ def test_huber_is_the_squared_error_within_delta(rng):
 
 
 def test_huber_is_linear_beyond_delta():
-    """The slope stays what it is at delta and the two regimes meet there."""
+    """The gradient stays what it is at delta and the two regimes meet there."""
     huber = Huber(delta=0.5)
     costs = evaluate(huber, np.zeros((4, 1)), np.array([[0.5], [0.5 + 1e-9], [3.0], [-4.0]]))
 

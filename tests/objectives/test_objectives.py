@@ -7,13 +7,7 @@ from sklearn.base import clone
 from torch.distributions import Normal, kl_divergence
 
 from skae.modules import AutoencoderOutput, VAEOutput, VQVAEOutput
-from skae.objectives import (
-    Commitment,
-    Gaussian,
-    KLDivergence,
-    Objective,
-    SquaredError,
-)
+from skae.objectives import Commitment, Gaussian, KLDivergence, Objective, SquaredError
 
 
 def draws(*shape, seed=0):

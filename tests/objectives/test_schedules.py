@@ -6,14 +6,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from skae.objectives import (
-    L2,
-    CosineDecay,
-    ExponentialDecay,
-    LinearWarmup,
-    Objective,
-    SquaredError,
-)
+from skae.objectives import L2, CosineDecay, ExponentialDecay, LinearWarmup, Objective, SquaredError
 from skae.objectives._schedules import value_at
 
 

@@ -1,0 +1,1 @@
+"""What the user calls: the three transformers."""

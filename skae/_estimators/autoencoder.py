@@ -1,0 +1,445 @@
+"""AutoencoderTransformer: the autoencoder in PCA's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy.linalg import pinvh
+from sklearn.utils.validation import check_is_fitted
+from torch import Generator
+
+from .._data.batches import Rows, StreamedRows
+from .._data.scaling import Scaling
+from .._inference.fitted import FittedNet
+from .._init.pca import PrincipalAxes, start_at_axes
+from .._latent.basis import LatentBasis, permuted_basis, rotated_basis, untouched_basis
+from .._latent.density import completed, draw_from_density, draw_gaussian, fit_gaussian
+from .._latent.moments import CodeMoments
+from .._runtime.device import evaluation_device
+from .._sklearn.params import BOOLEAN, NONE, Constraint, OneOf, integer, real
+from .._training.defaults import rows_per_batch
+from .._training.pretraining import pretrain_greedily
+from .._training.step import Corrupt
+from ..modules import Autoencoder, Core
+from ..objectives import CodeActivation, Identity, Loss, Objective, Schedule, Term
+from ..objectives._losses import for_scaled_rows
+from .base import BaseAutoencoder
+from .pca_attributes import Description, gain
+from .slots import (
+    CODE_ACTIVATIONS,
+    CORRUPTIONS,
+    LOSSES,
+    SLOT_CONSTRAINTS,
+    resolve,
+    resolve_penalties,
+)
+
+
+class AutoencoderTransformer(BaseAutoencoder):
+    """Autoencoder: nonlinear dimensionality reduction that starts at PCA.
+
+    Encoder and decoder are multilayer perceptrons trained to reproduce their input through
+    `n_components` numbers. With ``init="pca"`` each has a linear path that starts at the
+    principal axes of the training rows, beside a nonlinear path that starts at zero: before the
+    first epoch the model is PCA, and it is left only for an epoch that reconstructs held-out rows
+    better, by more than one standard error of the paired gain.
+
+    Codes are as tidy as PCA's: over the training rows they have mean zero and are uncorrelated, in
+    the units of X, in descending order of variance and with PCA's rule for signs. The attributes
+    that PCA has mean the same here, and equal PCA's for a linear net; they, and this basis,
+    describe the last `fit`, or the start where there was only `partial_fit`.
+
+    Parameters
+    ----------
+    n_components : int or float, default=None
+        Number of codes per row. None is ``min(n_samples, n_features)``. A float in (0, 1) asks for
+        the fewest that reach this score on held-out rows: as many as PCA needs for it are trained,
+        and the last ones are then dropped.
+    hidden_layer_sizes : sequence of int or "auto", default="auto"
+        Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
+        linear maps. "auto" is two layers: the power of two next to twice the number of features,
+        between 64 and 512, and half of it.
+    activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
+        Activation of the hidden layers.
+    encoder, decoder : callable, torch.nn.Module or None, default=None
+        Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
+        ``torch.nn.Linear``, or a module, which is copied. They are used as they are: without a
+        linear path and without a PCA start.
+    init : {"pca", "random"}, default="pca"
+        Where training starts: at PCA, or at random weights without a linear path.
+    n_init : int, default=1
+        Number of fits from different seeds, of which `fit` keeps the one with the best `score` of
+        X_val, or of X without it: each holds out rows of its own. On the CPU they run side by
+        side, in processes. Where `fit` goes on from a last fit there is one.
+    scale : {"global", "standard"} or None, default="global"
+        How rows are brought to the network's units, undone in `inverse_transform`: centred and
+        divided by one number, which keeps PCA's geometry; divided per feature; or left alone.
+    batch_size : int or "auto", default="auto"
+        Rows per optimisation step. "auto" is the power of two next to ``n_samples / 200``,
+        between 32 and 512.
+    max_iter : int, default=200
+        Largest number of epochs. 0 keeps the start.
+    learning_rate : float or Schedule, default=1e-3
+        Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
+        progress is counted in epochs of `max_iter`.
+    dropout : float or Schedule, default=0.0
+        Odds in [0, 1) that a hidden unit is switched off for a row and step of training; the linear
+        path is spared. Networks of your own bring their own dropout.
+    weight_decay : float or Schedule, default=0.0
+        Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
+    max_grad_norm : float or Schedule, default=None
+        Gradients of a larger norm are scaled down to it. None leaves them alone.
+    early_stopping : bool or "auto", default="auto"
+        Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
+        when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
+        `max_iter` epochs and keeps the last, unless what it started from, PCA or the last fit,
+        serves training rows as well.
+    validation_fraction : float, default=0.1
+        Fraction of X to hold out; "auto" holds out at least 5 rows.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement of the held-out loss after which training stops.
+    tol : float, default=1e-4
+        Smallest improvement of the held-out loss that counts, as a fraction of the total variance
+        as in `score`; with losses other than "squared_error" and "huber", of loss per feature.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit, with its scaling and network.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1", ...; "auto" is CUDA where there is one.
+    precision : {"float32", "bfloat16"}, default="float32"
+        How exact large products are in training. "bfloat16" has three digits, and is faster for
+        wide networks where the processor or GPU has units for it.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, batches and the held-out rows. An int makes fits repeatable.
+    verbose : int, default=0
+        If positive, prints a line per epoch.
+    tied_weights : bool, default=False
+        Whether the decoder uses the encoder's weight matrices, transposed; not for own networks.
+    loss : {"squared_error", "absolute_error", "huber", "bernoulli", "poisson"} or Loss, \
+default="squared_error"
+        What the reconstruction is trained for, an object of `skae.objectives`. "bernoulli" is for
+        X in [0, 1] and reconstructs probabilities, "poisson" for counts and reconstructs rates;
+        with them `scale` acts on the encoder's input only, and the start is the mean of X (near it
+        with tied weights) instead of PCA. `score` is of squared errors whatever the loss.
+    corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption, callable or None, \
+default=None
+        What is done to rows before they are encoded in training, while the target stays clean: a
+        denoising autoencoder. An object of `skae.objectives`, or a callable
+        ``(x, generator) -> x`` of batches in scaled units. Held-out rows are corrupted too, and
+        alike.
+    code_activation : {"identity", "logistic"} or CodeActivation, default="identity"
+        What the encoder's output goes through. "logistic" gives codes in (0, 1);
+        `skae.objectives.TopK` keeps the largest codes of each row. Only with the identity is the
+        start PCA itself.
+    penalty : {"l1", "l2", "kl_sparsity", "contractive", "acai"}, Term, list of these or None, \
+default=None
+        What is added to the loss, objects of `skae.objectives`. "kl_sparsity" needs
+        ``code_activation="logistic"``.
+    pretraining : {"greedy"} or None, default=None
+        "greedy" lets `fit` train the layers one after the other, each as an autoencoder of what
+        the layers before it return, for a tenth of `max_iter` epochs each, and then all together.
+        Needs ``init="random"`` and built-in networks with hidden layers.
+    ordered : bool, default=False
+        Whether codes are trained in order: each row may use a random number of the first codes
+        only (nested dropout), so that others can be set to zero and the first still serve alone.
+        Codes are then given as they are, without rotation.
+    latent_density : "gaussian" or estimator, default="gaussian"
+        Where `sample` draws codes from: a Gaussian with the moments of the training rows' codes,
+        or a scikit-learn estimator with ``fit`` and ``sample``, such as
+        `sklearn.mixture.GaussianMixture` or `sklearn.neighbors.KernelDensity`, which is cloned and
+        fitted to them (after `partial_fit`, to those of the last call).
+    whiten : bool, default=False
+        Whether codes are divided by their standard deviations on the training rows; codes that do
+        not vary stay zero. With `partial_fit` alone, only from a PCA start.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components_, n_features_in_)
+        What a unit of each code, before whitening, adds to a row: the Jacobian of the decoder at
+        the mean code. The principal axes for a linear net.
+    explained_variance_ : ndarray of shape (n_components_,)
+        Variance of each code over the training rows before whitening, divided by
+        ``n_samples - 1``, in squared units of X. In descending order, unless codes are only sorted
+        (sparse, logistic and top-k ones, by what they explain) or left alone (``ordered=True``).
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Score of the training rows when only the first code is let through and the others are left
+        at their means, and then the gain as each next one is let through. Sums to their score. For
+        a nonlinear net a gain can be larger than the one before it, or negative. Of large data
+        (more than 2**15 codes) the gains are estimates, from part of the rows.
+    singular_values_ : ndarray of shape (n_components_,)
+        Root of the sum of squares of each code about its mean, before whitening.
+    noise_variance_ : float
+        What the training rows' reconstructions leave unexplained, per direction left out: squared
+        error divided by ``(n_samples - 1) * (min(n_samples, n_features) - n_components_)``.
+    gain_over_pca_ : float
+        Score of the held-out rows, with all codes trained, minus what it was at the PCA start; 0.0
+        where that was kept. It belongs to an epoch that was selected for it, and is therefore
+        optimistic. It is not negative, unless another loss than the squared error, a penalty,
+        ``scale="standard"``, a corruption or ``ordered=True`` made the choice. Set where the start
+        was PCA and rows were held out from a first fit.
+    n_components_ : int
+        Number of codes per row.
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training rows, over all `partial_fit` calls.
+    n_samples_ : int
+        Number of training rows, over all `partial_fit` calls; one that comes twice counts twice.
+    n_iter_ : int
+        Number of epochs run.
+    loss_curve_ : list of float
+        Mean of what is minimised, per row and epoch: the loss, summed over features (squared errors
+        in the network's units, or nats), and penalties.
+    validation_loss_curve_ : list of float
+        The same on the held-out rows.
+    best_loss_ : float
+        Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
+        last epoch or of the start that was kept, infinity if there was neither.
+    scores_per_init_ : ndarray of shape (n_init,)
+        Of several fits, the `score` of each, minus infinity if training diverged. Their
+        seeds are ``check_random_state(random_state).randint(2**31 - 1, size=n_init)``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had string names.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear method it starts from.
+    VAETransformer : Codes with a distribution, and a likelihood.
+    VQVAETransformer : Discrete codes.
+
+    References
+    ----------
+    .. [1] Hinton and Salakhutdinov, "Reducing the Dimensionality of Data with Neural Networks",
+       2006.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from skae import AutoencoderTransformer
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> autoencoder = AutoencoderTransformer(4, early_stopping=False, max_iter=20, random_state=0)
+    >>> autoencoder.fit_transform(X[:1000]).shape
+    (1000, 4)
+    >>> pca = PCA(n_components=4).fit(X[:1000])
+    >>> error = ((X[1000:] - pca.inverse_transform(pca.transform(X[1000:]))) ** 2).sum()
+    >>> bool(-autoencoder.score_samples(X[1000:]).sum() < error)
+    True
+    """
+
+    _constraints: ClassVar[dict[str, list[Constraint]]] = {
+        **BaseAutoencoder._constraints,
+        "n_components": [integer("[1, inf)"), real("(0, 1)"), NONE],
+        **SLOT_CONSTRAINTS,
+        "tied_weights": [BOOLEAN],
+        "pretraining": [OneOf("greedy"), NONE],
+        "ordered": [BOOLEAN],
+        "whiten": [BOOLEAN],
+    }
+
+    _architecture = (
+        *BaseAutoencoder._architecture,
+        "tied_weights",
+        "loss",
+        "code_activation",
+        "ordered",
+    )
+
+    explained_variance_: np.ndarray
+    components_: np.ndarray
+    noise_variance_: float
+    _code_mean: np.ndarray
+    _code_covariance: np.ndarray
+
+    def __init__(
+        self,
+        n_components: int | float | None = None,
+        *,
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "relu",
+        encoder: Any = None,
+        decoder: Any = None,
+        init: str = "pca",
+        n_init: int = 1,
+        scale: str | None = "global",
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        learning_rate: float | Schedule = 1e-3,
+        dropout: float | Schedule = 0.0,
+        weight_decay: float | Schedule = 0.0,
+        max_grad_norm: float | Schedule | None = None,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+        random_state: Any = None,
+        verbose: int = 0,
+        tied_weights: bool = False,
+        loss: str | Loss = "squared_error",
+        corruption: Any = None,
+        code_activation: str | CodeActivation = "identity",
+        penalty: Any = None,
+        pretraining: str | None = None,
+        ordered: bool = False,
+        latent_density: Any = "gaussian",
+        whiten: bool = False,
+    ) -> None:
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
+        self.init = init
+        self.n_init = n_init
+        self.scale = scale
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+        self.tied_weights = tied_weights
+        self.loss = loss
+        self.corruption = corruption
+        self.code_activation = code_activation
+        self.penalty = penalty
+        self.pretraining = pretraining
+        self.ordered = ordered
+        self.latent_density = latent_density
+        self.whiten = whiten
+
+    def get_covariance(self) -> np.ndarray:
+        """Return the covariance of the linear-Gaussian model that the attributes describe.
+
+        ``components_.T @ diag(explained_variance_ - noise_variance_) @ components_ +
+        noise_variance_ * identity``, negative differences taken as zero: PCA's for a linear net.
+
+        Returns
+        -------
+        ndarray of shape (n_features_in_, n_features_in_)
+            In squared units of X.
+        """
+        check_is_fitted(self, "components_")
+        excess = np.maximum(self.explained_variance_ - self.noise_variance_, 0.0)
+        covariance = (self.components_.T * excess) @ self.components_
+        covariance[np.diag_indices_from(covariance)] += self.noise_variance_
+        return covariance
+
+    def get_precision(self) -> np.ndarray:
+        """Return the inverse of `get_covariance`.
+
+        Returns
+        -------
+        ndarray of shape (n_features_in_, n_features_in_)
+            Its pseudo-inverse where it is singular.
+        """
+        return pinvh(self.get_covariance())
+
+    def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
+        return partial(
+            Autoencoder,
+            code_activation=deepcopy(self._activation()),
+            ordered=self.ordered,
+            n_components=self.n_components_,
+        )
+
+    def _tied(self) -> bool:
+        return self.tied_weights
+
+    def _loss(self) -> Loss:
+        return deepcopy(resolve(self.loss, LOSSES))
+
+    def _link(self) -> Loss | None:
+        return self._loss()
+
+    def _corruption(self) -> Corrupt | None:
+        return resolve(self.corruption, CORRUPTIONS)
+
+    def _activation(self) -> CodeActivation:
+        return resolve(self.code_activation, CODE_ACTIVATIONS)
+
+    def _penalties(self) -> list[Term]:
+        return resolve_penalties(self.penalty, self._activation(), self._loss())
+
+    def _loss_term(self, scaling: Scaling, device: torch.device) -> Term:
+        loss = self._loss()
+        return for_scaled_rows(loss, scaling.center, scaling.scale, device)
+
+    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
+        return Objective(self._loss_term(scaling, device), *self._penalties())
+
+    def _start(
+        self,
+        core: Any,
+        axes: PrincipalAxes | None,
+        scaling: Scaling,
+        rows: StreamedRows,
+        generator: Generator,
+    ) -> None:
+        unit_codes = self._activation().gives_unit_codes
+        start_at_axes(
+            core, axes, self._loss(), scaling, unit_codes=unit_codes, tied=self.tied_weights
+        )
+
+    def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
+        if self.pretraining == "greedy":
+            settings = rows_per_batch(self.batch_size, rows.n_rows), self.learning_rate
+            loss = self._loss_term(scaling, torch.device("cpu"))
+            pretrain_greedily(core, rows, generator, self.max_iter, *settings, loss)
+
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> np.ndarray:
+        """Set PCA's attributes, and return the codes of X."""
+        device = evaluation_device(self.device)
+        self.__dict__.pop("gain_over_pca_", None)
+        compared = held_out is not None or self.n_iter_ == 0
+        if start is not None and compared and isinstance(self._activation(), Identity):
+            self.gain_over_pca_ = gain(start, self._net, held_out, self.mean_, device)
+        description = Description(self._net, X, self.mean_, self._basis_of, device)
+        if (fraction := self._wanted_score()) is not None:
+            description.truncate(fraction, X if held_out is None else held_out)
+        self.__dict__.update(description.attributes())
+        if self.whiten:
+            description.whiten(np.sqrt(self.explained_variance_))
+        return description.codes()
+
+    def _basis_of(self, moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
+        """Return the basis that fits the meaning of the codes, and their variances."""
+        activation = self._activation()
+        unit = 1.0 if activation.gives_unit_codes else self._net.scaling.unit
+        if self.ordered:
+            return untouched_basis(moments, unit)
+        fixed_axes = any(penalty.axis_aligned for penalty in self._penalties())
+        if fixed_axes or not isinstance(activation, Identity):
+            return permuted_basis(moments, unit)
+        return rotated_basis(moments)
+
+    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
+        codes = self._encode(X) if known is None else known
+        self.__dict__.pop("latent_density_", None)
+        if not isinstance(self.latent_density, str):
+            self.latent_density_ = completed(self.latent_density, self.random_state).fit(codes)
+        before = (n_before, self._code_mean, self._code_covariance) if n_before else None
+        self._code_mean, self._code_covariance = fit_gaussian(codes, before)
+
+    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
+        if "latent_density_" not in self.__dict__:
+            codes = draw_gaussian(n_samples, self._code_mean, self._code_covariance, generator)
+        else:
+            codes = draw_from_density(n_samples, self.latent_density_, generator)
+        return self._decode(codes)

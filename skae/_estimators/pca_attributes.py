@@ -1,0 +1,122 @@
+"""What the codes of a fitted network mean: their basis and number, and PCA's attributes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._data.rows import sum_of_squares
+from .._inference.fitted import FittedNet
+from .._latent.basis import LatentBasis
+from .._latent.explained import errors_of_the_first, explained_ratios, step_through
+from .._latent.moments import CodeMoments, code_moments
+
+
+def gain(
+    start: FittedNet, net: FittedNet, rows: Any, mean: np.ndarray, device: torch.device
+) -> float:
+    """Return the score that `net` gives rows minus what `start` did; 0 if there are none."""
+    total = 0.0 if rows is None else sum_of_squares(rows, mean)
+    if total == 0:
+        return 0.0
+    before, now = (each.squared_errors(rows, device).sum() for each in (start, net))
+    return float(before - now) / total
+
+
+class Description:
+    """What the codes of a network mean for the rows that it was fitted to.
+
+    It gives the network its basis: `choose_basis` of the codes' moments, cut down to the first
+    codes by `truncate`, and whitened by `whiten`, in this order.
+
+    Parameters
+    ----------
+    net : FittedNet
+        The network, without a basis.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Training rows.
+    mean : ndarray of shape (n_features,)
+        Their mean.
+    choose_basis : callable
+        ``moments -> (basis, variances)``.
+    device : torch.device
+        Where the network is evaluated.
+    """
+
+    def __init__(
+        self,
+        net: FittedNet,
+        X: Any,
+        mean: np.ndarray,
+        choose_basis: Callable[[CodeMoments], tuple[LatentBasis, np.ndarray]],
+        device: torch.device,
+    ) -> None:
+        self.net, self.X, self.mean, self.device = net, X, mean, device
+        self._raw = self._encode(X)
+        self._moments = code_moments(X, self._raw, mean, self._make_decode)
+        net.basis, self._variances = choose_basis(self._moments)
+
+    @property
+    def basis(self) -> LatentBasis:
+        """The network's basis."""
+        assert self.net.basis is not None
+        return self.net.basis
+
+    def _encode(self, X: Any) -> np.ndarray:
+        return self.net.encode(X, self.device)
+
+    def _make_decode(self) -> Callable[[np.ndarray], np.ndarray]:
+        return self.net.decoder(self.device, self.mean)
+
+    def truncate(self, fraction: float, rows: Any) -> None:
+        """Keep the fewest codes with which `rows` score `fraction`, or all with a warning."""
+        rows = rows[:: step_through(rows.shape[0] * len(self.basis.rest))]
+        errors = errors_of_the_first(
+            rows, self._encode(rows), self.mean, self._make_decode, self.basis.rest
+        )
+        total = sum_of_squares(rows, self.mean)
+        scores = 1 - errors / total if total else np.ones_like(errors)
+        reached = np.flatnonzero(scores >= fraction)
+        if len(reached):
+            self.net.basis = self.basis.first(int(reached[0]) + 1)
+            return
+        warnings.warn(
+            f"n_components={fraction}: the {len(scores)} components with which PCA explains that "
+            f"fraction of X reach a score of {scores[-1]:.4f} on held-out rows. All are kept; give "
+            "an integer for more.",
+            UserWarning,
+            stacklevel=7,
+        )
+
+    def attributes(self) -> dict[str, Any]:
+        """Return PCA's attributes, by name."""
+        X, codes, moments = self.X, self.codes(), self._moments
+        n_samples, k = codes.shape
+        unexplained = moments.unexplained
+        if k < self._raw.shape[1]:
+            unexplained = float(self.net.squared_errors(X, self.device).sum())
+        components = self.net.loadings(codes.mean(0, dtype=np.float64), self.device)
+        n_free, n_left_out = max(n_samples - 1, 1), min(X.shape) - k
+        variance = self._variances[:k] * n_samples / n_free
+        return {
+            "n_components_": k,
+            "components_": components,
+            "explained_variance_": variance,
+            "explained_variance_ratio_": explained_ratios(
+                X, codes, self._make_decode, components, self.basis, moments, unexplained
+            ),
+            "singular_values_": np.sqrt(variance * n_free),
+            "noise_variance_": unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0,
+        }
+
+    def codes(self) -> np.ndarray:
+        """Return the codes of the training rows in the present basis, (n_samples, k)."""
+        return self.basis.enter(torch.from_numpy(self._raw)).numpy()
+
+    def whiten(self, deviations: np.ndarray) -> None:
+        """Divide the codes by their deviations."""
+        self.net.basis = self.basis.divided_by(deviations)

@@ -1,0 +1,151 @@
+"""Slots: what a string in a slot stands for, and what else a slot takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from .._sklearn.params import NONE, Constraint, Kind, OneOf, an_instance_of
+from ..objectives import (
+    ACAI,
+    L1,
+    L2,
+    AbsoluteError,
+    Bernoulli,
+    CodeActivation,
+    Contractive,
+    Corruption,
+    Gaussian,
+    GaussianNoise,
+    Huber,
+    Identity,
+    KLSparsity,
+    Laplace,
+    Likelihood,
+    Logistic,
+    Loss,
+    MaskingNoise,
+    NegativeBinomial,
+    Poisson,
+    SaltAndPepperNoise,
+    SquaredError,
+    SwapNoise,
+    Term,
+)
+from ..quantization import FiniteScalarQuantization, Quantization, VectorQuantization
+
+LOSSES: dict[str, type[Loss]] = {
+    "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+    "huber": Huber,
+    "bernoulli": Bernoulli,
+    "poisson": Poisson,
+}
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "gaussian": Gaussian,
+    "bernoulli": Bernoulli,
+    "laplace": Laplace,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+}
+CORRUPTIONS: dict[str, type[Corruption]] = {
+    "gaussian": GaussianNoise,
+    "masking": MaskingNoise,
+    "salt_and_pepper": SaltAndPepperNoise,
+    "swap": SwapNoise,
+}
+CODE_ACTIVATIONS: dict[str, type[CodeActivation]] = {"identity": Identity, "logistic": Logistic}
+PENALTIES: dict[str, type[Term]] = {
+    "l1": L1,
+    "l2": L2,
+    "kl_sparsity": KLSparsity,
+    "contractive": Contractive,
+    "acai": ACAI,
+}
+QUANTIZERS: dict[str, Callable[[], Quantization]] = {
+    "vector": VectorQuantization,
+    "residual": partial(VectorQuantization, n_stages=2),
+    "finite_scalar": FiniteScalarQuantization,
+}
+
+_CORRUPT = Kind(
+    "a callable (x, generator) -> x, not a class",
+    lambda value: callable(value) and not isinstance(value, type),
+)
+
+_PENALTY: list[Constraint] = [OneOf(*PENALTIES), an_instance_of(Term), NONE]
+
+SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
+    "loss": [
+        OneOf(*LOSSES),
+        Kind(
+            "an instance of Loss that learns nothing beside the network",
+            lambda value: isinstance(value, Loss) and not value.needs_outputs,
+        ),
+    ],
+    "corruption": [OneOf(*CORRUPTIONS), _CORRUPT, NONE],
+    "code_activation": [OneOf(*CODE_ACTIVATIONS), an_instance_of(CodeActivation)],
+    "penalty": [
+        *_PENALTY,
+        Kind("a list of these", lambda value: isinstance(value, list | tuple)),
+    ],
+    "latent_density": [
+        OneOf("gaussian"),
+        Kind(
+            "an estimator with fit and sample",
+            lambda value: isinstance(value, BaseEstimator) and hasattr(value, "sample"),
+        ),
+    ],
+}
+
+
+QUANTIZER_CONSTRAINTS: list[Constraint] = [OneOf(*QUANTIZERS), an_instance_of(Quantization)]
+LIKELIHOOD_CONSTRAINTS: list[Constraint] = [OneOf(*LIKELIHOODS), an_instance_of(Likelihood)]
+
+
+def resolve(value: Any, named: dict[str, Any]) -> Any:
+    """Return the object that a slot's value stands for; anything but a string is one."""
+    return named[value]() if isinstance(value, str) else value
+
+
+def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -> list[Term]:
+    """Return the penalties in a slot that takes one, several or none.
+
+    Raises
+    ------
+    ValueError
+        If one is not a penalty, needs codes in (0, 1) and these are not, or does not go with the
+        loss.
+    """
+    listed = value if isinstance(value, list | tuple) else [value]
+    penalties = []
+    for each in listed:
+        if not any(constraint.allows(each) for constraint in _PENALTY):
+            raise ValueError(
+                "The 'penalty' parameter of AutoencoderTransformer must be a list of instances of "
+                f"Term or of {sorted(PENALTIES)}. Got {each!r} in it."
+            )
+        if each is not None:
+            penalties.append(resolve(each, PENALTIES))
+    for penalty in penalties:
+        if penalty.needs_outputs or isinstance(penalty, Loss):
+            raise ValueError(
+                f"penalty={penalty!r} is not a penalty on the codes of an autoencoder: it is a "
+                "loss, or needs what only another network returns. Use one of "
+                f"{sorted(PENALTIES)} or a Term of your own."
+            )
+        if penalty.adversarial and loss.raw_target:
+            raise ValueError(
+                f"penalty={penalty!r} needs a loss in the units of X, which loss={loss!r} is not. "
+                "Use loss='squared_error'."
+            )
+        if penalty.needs_unit_codes and not code_activation.gives_unit_codes:
+            raise ValueError(
+                f"penalty={penalty!r} needs codes in (0, 1), which "
+                f"code_activation={code_activation!r} does not give. Use "
+                "code_activation='logistic'."
+            )
+    return penalties

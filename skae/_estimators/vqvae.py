@@ -1,0 +1,422 @@
+"""VQVAETransformer: a vector-quantised autoencoder, several discrete codes per row."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from .._data.batches import Rows, StreamedRows
+from .._data.rows import count_distinct
+from .._data.scaling import Scaling
+from .._init.pca import PrincipalAxes, start_at_axes
+from .._runtime.isolation import isolated_for
+from .._runtime.threads import threads_for
+from .._sklearn.params import Constraint, Kind, OneOf, integer, real
+from .._training.defaults import rows_per_batch
+from .._training.trainer import Session
+from ..modules import VQVAE, Core, Quantizer
+from ..objectives import Loss, Objective, Schedule
+from ..objectives._losses import for_scaled_rows
+from ..priors import CodePrior
+from ..quantization import Quantization
+from .discrete import PRIORS, DiscreteModel
+from .slots import QUANTIZER_CONSTRAINTS, QUANTIZERS, SLOT_CONSTRAINTS, resolve
+
+_CODE_DIM = 4
+_CODEBOOK_SIZE = 256
+_KMEANS_ROWS_PER_CODE = 40
+_RESTART_ROWS_PER_CODE = 4
+_PRIOR = Kind(
+    "an object with fit, sample and log_prob",
+    lambda value: (
+        not isinstance(value, type)
+        and all(hasattr(value, name) for name in ("fit", "sample", "log_prob"))
+    ),
+)
+
+
+class VQVAETransformer(DiscreteModel):
+    """Vector-quantised autoencoder: each row becomes a few discrete codes.
+
+    The encoder's output is cut into `n_codes` vectors and each is replaced by the nearest vector
+    of its own codebook before it is decoded [1]_. Codebooks start at k-means of the encodings,
+    follow them as exponential moving averages, and codes that fall out of use are moved onto
+    encodings of training rows after each epoch, so that codebooks stay alive. Once the codes are
+    found, a prior over them is learned, from which `sample` draws.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        Width of a row's code vectors together. None is ``min(n_samples, n_features)``.
+    hidden_layer_sizes : sequence of int or "auto", default="auto"
+        Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
+        linear maps. "auto" is two layers: the power of two next to twice the number of features,
+        between 64 and 512, and half of it.
+    activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
+        Activation of the hidden layers.
+    encoder, decoder : callable, torch.nn.Module or None, default=None
+        Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
+        ``torch.nn.Linear``, or a module, which is copied. They are used as they are: without a
+        linear path and without a PCA start.
+    init : {"pca", "random"}, default="pca"
+        Where training starts: at PCA, or at random weights without a linear path.
+    n_init : int, default=1
+        Number of fits from different seeds, of which `fit` keeps the one with the best `score` of
+        X_val, or of X without it: each holds out rows of its own. On the CPU they run side by
+        side, in processes. Where `fit` goes on from a last fit there is one.
+    scale : {"global", "standard"} or None, default="global"
+        How rows are brought to the network's units, undone in `inverse_transform`: centred and
+        divided by one number, which keeps PCA's geometry; divided per feature; or left alone.
+    batch_size : int or "auto", default="auto"
+        Rows per optimisation step. "auto" is the power of two next to ``n_samples / 200``,
+        between 32 and 512.
+    max_iter : int, default=200
+        Largest number of epochs. 0 keeps the start.
+    learning_rate : float or Schedule, default=1e-3
+        Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
+        progress is counted in epochs of `max_iter`.
+    dropout : float or Schedule, default=0.0
+        Odds in [0, 1) that a hidden unit is switched off for a row and step of training; the linear
+        path is spared. Networks of your own bring their own dropout.
+    weight_decay : float or Schedule, default=0.0
+        Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
+    max_grad_norm : float or Schedule, default=None
+        Gradients of a larger norm are scaled down to it. None leaves them alone.
+    early_stopping : bool or "auto", default="auto"
+        Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
+        when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
+        `max_iter` epochs and keeps the last, unless what it started from, PCA or the last fit,
+        serves training rows as well.
+    validation_fraction : float, default=0.1
+        Fraction of X to hold out; "auto" holds out at least 5 rows.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement of the held-out loss after which training stops.
+    tol : float, default=1e-4
+        Smallest improvement of the held-out loss that counts, as a fraction of the total
+        variance: the unit of `score`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit, with its scaling and network.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1", ...; "auto" is CUDA where there is one.
+    precision : {"float32", "bfloat16"}, default="float32"
+        How exact large products are in training. "bfloat16" has three digits, and is faster for
+        wide networks where the processor or GPU has units for it.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, batches and the held-out rows. An int makes fits repeatable.
+    verbose : int, default=0
+        If positive, prints a line per epoch.
+    n_codes : int or "auto", default="auto"
+        Number of vectors that an encoding is cut into, a divisor of `n_components`. "auto" is the
+        divisor that makes vectors of about 4 components; for a prime number of components that may
+        be one.
+    codebook_size : int or "auto", default="auto"
+        Number of vectors in each codebook; in `fit` never more than there are distinct training
+        rows, with a warning where a number was given. "auto" is 256.
+    codebook_update : {"ema", "gradient"}, default="ema"
+        How codebooks follow the encodings: as moving averages, or by gradients of the codebook
+        loss.
+    decay : float, default=0.99
+        Decay of the codebooks' moving averages, per batch. Of no effect on gradients.
+    commitment_weight : float, default=0.25
+        Weight of the commitment loss.
+    dead_code_threshold : float, default=0.05
+        A code is restarted when it is used less than this fraction of its codebook's mean use; 0
+        restarts none.
+    quantizer : {"vector", "residual", "finite_scalar"} or Quantization, default="vector"
+        How vectors become integers: the nearest code; the nearest code and that of what it leaves
+        over (two stages); each component rounded to a few levels; or an object of
+        `skae.quantization`, which sets the number of stages or levels, or shares codebooks.
+    encode : {"vectors", "codes", "onehot"}, default="vectors"
+        What `transform` returns and `inverse_transform` takes: codebook vectors, `n_components`
+        columns; integer codes, ``n_codes_`` columns; or these as zeros and ones, a CSR matrix.
+    loss : {"squared_error", "absolute_error", "huber", "bernoulli", "poisson"} or Loss, \
+default="squared_error"
+        What is minimised beside the distances between encodings and codes, as in
+        `AutoencoderTransformer`.
+    prior : {"autoregressive", "independent", "uniform"} or object, default="independent"
+        How the codes of a row go together, which is learned after they are found, for `sample` and
+        `bits_per_row`. "independent", the codes' frequencies, costs nothing. "autoregressive" is
+        for draws that are like the rows: a small network learns each code's odds given those before
+        it, which takes time. "uniform" learns nothing. Or an object of `skae.priors`, or of your
+        own with ``fit(codes)``, ``sample(n_samples)`` and ``log_prob(codes)`` in nats per row.
+
+    Attributes
+    ----------
+    codebook_ : ndarray of shape (n_codebooks, codebook_size, code_dim)
+        The codebook vectors, in X's units unless ``scale="standard"``. There is one codebook per
+        code, in the order of codes, or one per stage if they are shared.
+    codebook_usage_ : ndarray of shape (n_codes_, codebook_size)
+        Fraction of the training rows that use each code.
+    n_codes_ : int
+        Number of integers per row: `n_codes`, for each stage. The first stage's come first.
+    perplexity_ : ndarray of shape (n_codes_,)
+        Exponential of the entropy of the codes' use: how many are in even use.
+    prior_ : object
+        The fitted prior.
+    noise_variance_ : ndarray of shape (n_features_in_,)
+        Mean squared error of the reconstruction per feature, over up to 10,000 training rows, in
+        squared units of X. The noise in `sample` has the distribution of these errors by feature,
+        or is that of `loss` where it is a likelihood.
+    n_components_ : int
+        Number of columns of `transform`, with ``encode="vectors"``.
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training rows, over all `partial_fit` calls.
+    n_samples_ : int
+        Number of training rows, over all `partial_fit` calls; one that comes twice counts twice.
+    n_iter_ : int
+        Number of epochs run.
+    loss_curve_ : list of float
+        Mean of the objective per row, in the network's units, per epoch.
+    validation_loss_curve_ : list of float
+        The same on the held-out rows.
+    best_loss_ : float
+        Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
+        last epoch or of the start that was kept, infinity if there was neither.
+    scores_per_init_ : ndarray of shape (n_init,)
+        Of several fits, the `score` of each, minus infinity if training diverged. Their
+        seeds are ``check_random_state(random_state).randint(2**31 - 1, size=n_init)``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had string names.
+
+    See Also
+    --------
+    sklearn.cluster.KMeans : Vector quantization of the rows themselves.
+    AutoencoderTransformer : Continuous codes.
+    VAETransformer : Continuous codes with a distribution.
+
+    References
+    ----------
+    .. [1] van den Oord, Vinyals and Kavukcuoglu, "Neural Discrete Representation Learning", 2017.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import VQVAETransformer
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> vqvae = VQVAETransformer(n_components=8, codebook_size=64, max_iter=0, random_state=0)
+    >>> vqvae.fit_transform(X[:1000]).shape
+    (1000, 8)
+    >>> vqvae.codebook_.shape
+    (2, 64, 4)
+    """
+
+    _constraints: ClassVar[dict[str, list[Constraint]]] = {
+        **DiscreteModel._constraints,
+        "n_codes": [integer("[1, inf)"), OneOf("auto")],
+        "codebook_size": [integer("[1, inf)"), OneOf("auto")],
+        "codebook_update": [OneOf("ema", "gradient")],
+        "decay": [real("[0, 1)")],
+        "commitment_weight": [real("[0, inf)")],
+        "dead_code_threshold": [real("[0, 1)")],
+        "encode": [OneOf("vectors", "codes", "onehot")],
+        "loss": SLOT_CONSTRAINTS["loss"],
+        "quantizer": QUANTIZER_CONSTRAINTS,
+        "prior": [OneOf(*PRIORS), _PRIOR],
+    }
+
+    _architecture = (
+        *DiscreteModel._architecture,
+        "n_codes",
+        "codebook_size",
+        "codebook_update",
+        "decay",
+        "quantizer",
+        "loss",
+    )
+
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "relu",
+        encoder: Any = None,
+        decoder: Any = None,
+        init: str = "pca",
+        n_init: int = 1,
+        scale: str | None = "global",
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        learning_rate: float | Schedule = 1e-3,
+        dropout: float | Schedule = 0.0,
+        weight_decay: float | Schedule = 0.0,
+        max_grad_norm: float | Schedule | None = None,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+        random_state: Any = None,
+        verbose: int = 0,
+        n_codes: int | str = "auto",
+        codebook_size: int | str = "auto",
+        codebook_update: str = "ema",
+        decay: float = 0.99,
+        commitment_weight: float = 0.25,
+        dead_code_threshold: float = 0.05,
+        quantizer: str | Quantization = "vector",
+        encode: str = "vectors",
+        loss: str | Loss = "squared_error",
+        prior: Any = "independent",
+    ) -> None:
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
+        self.init = init
+        self.n_init = n_init
+        self.scale = scale
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+        self.n_codes = n_codes
+        self.codebook_size = codebook_size
+        self.codebook_update = codebook_update
+        self.decay = decay
+        self.commitment_weight = commitment_weight
+        self.dead_code_threshold = dead_code_threshold
+        self.quantizer = quantizer
+        self.encode = encode
+        self.loss = loss
+        self.prior = prior
+
+    def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
+        prior = resolve(self.prior, PRIORS)
+        if isinstance(prior, CodePrior):
+            prior.check()
+        n_parts = self._count_parts()
+        build = partial(
+            deepcopy(self._quantization()).build,
+            n_parts,
+            self._size_of_codebooks(rows),
+            self.n_components_ // n_parts,
+            None if self.codebook_update == "gradient" else self.decay,
+        )
+        return partial(_assemble, build=build)
+
+    def _count_parts(self) -> int:
+        """Return the number of vectors that a row is cut into, a divisor of its components."""
+        k = self.n_components_
+        if not isinstance(self.n_codes, str):
+            if k % self.n_codes:
+                raise ValueError(
+                    f"n_codes={self.n_codes} does not divide n_components={k}: the code vectors "
+                    "would differ in length. Change one of them, or use n_codes='auto'."
+                )
+            return int(self.n_codes)
+        divisors = [n for n in range(1, k + 1) if k % n == 0]
+        return min(divisors, key=lambda n: abs(math.log(n * _CODE_DIM / k)))
+
+    def _size_of_codebooks(self, rows: StreamedRows | None) -> int:
+        """Return the number of vectors per codebook: at most that of distinct training rows."""
+        wanted = _CODEBOOK_SIZE if isinstance(self.codebook_size, str) else int(self.codebook_size)
+        if rows is None or not self._quantization().learned:
+            return wanted
+        n_distinct = count_distinct(rows.X, rows.index, wanted)
+        if n_distinct < wanted and self.codebook_size != "auto":
+            warnings.warn(
+                f"codebook_size={wanted} is larger than the number of distinct training rows: "
+                f"codebooks have {n_distinct} vectors. Lower it, or use codebook_size='auto'.",
+                UserWarning,
+                stacklevel=7,
+            )
+        return n_distinct
+
+    def _quantization(self) -> Quantization:
+        return resolve(self.quantizer, QUANTIZERS)
+
+    def _link(self) -> Loss | None:
+        return self._loss()
+
+    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
+        loss = for_scaled_rows(self._loss(), scaling.center, scaling.scale, device)
+        by_gradient = self.codebook_update == "gradient"
+        return Objective(loss, *self._quantization().terms(self.commitment_weight, by_gradient))
+
+    def _start(
+        self,
+        core: Any,
+        axes: PrincipalAxes | None,
+        scaling: Scaling,
+        rows: StreamedRows,
+        generator: Generator,
+    ) -> None:
+        if axes is not None:
+            axes = axes.taken(self._allocate(axes.variances))
+        start_at_axes(core, axes, self._loss(), scaling)
+        _, size, _ = core.quantizer.codebook.shape
+        z = self._encodings(core, rows, _KMEANS_ROWS_PER_CODE * size, generator)
+        with threads_for(z.numel() * size):
+            core.quantizer.start(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
+
+    @torch.no_grad()
+    def _encodings(self, core: Any, rows: Rows, n_rows: int, generator: Generator) -> Tensor:
+        """Return what the encoder makes of some training rows, (n_rows, n_components)."""
+        core.eval()
+        encodings = []
+        for x in rows.sample(n_rows, generator):
+            with isolated_for(core, x):
+                encodings.append(core.encoder(x))
+        core.train()
+        return torch.cat(encodings)
+
+    def _allocate(self, variances: np.ndarray) -> np.ndarray:
+        """Return the order that shares axes out so that codes carry about equal information.
+
+        Each axis, in descending order of variance, goes to the code vector whose product of
+        variances is smallest so far (Ge et al., "Optimized Product Quantization", 2013, 3.2).
+        """
+        logs = np.log(np.maximum(variances, np.finfo(np.float64).tiny))
+        logs -= logs.min()
+        n_parts = self._count_parts()
+        groups: list[list[int]] = [[] for _ in range(n_parts)]
+        for axis in range(len(logs)):
+            room = [group for group in groups if len(group) < len(logs) // n_parts]
+            min(room, key=lambda group: logs[group].sum()).append(axis)
+        return np.concatenate(groups)
+
+    def _after_epoch(self, session: Session, rows: Rows) -> None:
+        if self.dead_code_threshold == 0 or not self._quantization().learned:
+            return
+        quantizer = session.core.quantizer
+        if not quantizer.has_dead(self.dead_code_threshold):
+            return
+        n_rows = _RESTART_ROWS_PER_CODE * quantizer.codebook.shape[1]
+        z = self._encodings(session.core, rows, n_rows, session.generator)
+        quantizer.restart_dead(z, self.dead_code_threshold, session.generator)
+
+
+def _assemble(encoder: nn.Module, decoder: nn.Module, build: Callable[[], Any]) -> VQVAE:
+    """Return the network with the quantizer that `build` makes."""
+    quantizer = build()
+    if not isinstance(quantizer, Quantizer):
+        raise TypeError(
+            "build of a Quantization must return a skae.modules.Quantizer, but returned "
+            f"{quantizer!r}."
+        )
+    return VQVAE(encoder, decoder, quantizer)

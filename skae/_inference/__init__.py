@@ -1,0 +1,1 @@
+"""Encode, decode and score without gradients."""

@@ -1,0 +1,185 @@
+"""The principal axes that training starts from (PCA, probabilistic PCA), of rows of any shape."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import ArpackError, LinearOperator, svds
+from torch import Tensor
+
+from .._data.centred import CentredRows
+from .._data.scaling import Scaling
+from .._runtime.random import normal
+from .._runtime.threads import threads_for
+from ..modules import MLP, Core, MirroredMLP
+from ..objectives import Loss
+
+# Up to this many rows or columns the eigenvalues of the smaller Gram matrix are computed exactly;
+# beyond it a Lanczos iteration finds the leading ones without forming that matrix.
+_LARGEST_GRAM = 4096
+_LARGEST_SPARSE_GRAM = 512
+# Products of rows this narrow are too small to share among threads, however many rows there are.
+_ROWS_PER_PRODUCT = 128
+
+
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """Principal axes of centred rows.
+
+    Attributes
+    ----------
+    components : ndarray of shape (n_components, n_features)
+        Orthonormal rows in descending order of variance, the largest entry of each positive;
+        zeros beyond the rank.
+    variances : ndarray of shape (n_components,)
+        Variance along each, divided by n_samples.
+    residual : float
+        Mean variance of the directions left out; 0 when none is.
+    """
+
+    components: np.ndarray
+    variances: np.ndarray
+    residual: float
+
+    def maps(
+        self, unit_codes: bool, tied: bool, silent: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return linear maps to codes and back, and the code of the mean.
+
+        With `unit_codes` codes go through the logistic function on the way, and are standardised
+        first: there it is about ``1 / 2 + t / 4``. With `tied` the way back is the transpose; else
+        with `silent` it is zero.
+        """
+        encode, decode, code = self.components, self.components.T, np.zeros(len(self.components))
+        if unit_codes:
+            spread = np.sqrt(self.variances) + (self.variances == 0)
+            encode, decode, code = encode / spread[:, None], 4 * decode * spread, code + 0.5
+        if tied:
+            return encode, encode.T, code
+        return encode, 0 * decode if silent else decode, code
+
+    def taken(self, order: np.ndarray) -> PrincipalAxes:
+        """Return the axes in another order."""
+        return PrincipalAxes(self.components[order], self.variances[order], self.residual)
+
+    def reaching(self, fraction: float) -> PrincipalAxes:
+        """Return the fewest leading axes with more than `fraction` of all variance, as PCA does."""
+        n_axes, n_features = self.components.shape
+        left = self.residual * (n_features - n_axes)
+        explained = np.cumsum(self.variances)
+        wanted = fraction * (explained[-1] + left)
+        k = int(np.searchsorted(explained, wanted, side="right")) + 1
+        k = min(k, n_axes)
+        beyond = left + self.variances[k:].sum()
+        residual = beyond / (n_features - k) if k < n_features else 0.0
+        return PrincipalAxes(self.components[:k], self.variances[:k], float(residual))
+
+
+def start_at_axes(
+    core: Core,
+    axes: PrincipalAxes | None,
+    loss: Loss,
+    scaling: Scaling,
+    *,
+    unit_codes: bool = False,
+    tied: bool = False,
+) -> None:
+    """Start a network at principal axes, or where there are none with outputs around the mean.
+
+    For a loss on raw rows the output is the mean's natural parameter at first.
+    """
+    mean = scaling.to_scaled(scaling.mean)
+    offset = loss.natural(scaling.mean) if loss.raw_target else mean
+    if axes is not None:
+        encode, decode, code = axes.maps(unit_codes, tied, loss.raw_target)
+        core.start_linear(encode, decode, mean, offset=offset - decode @ code)
+    elif loss.raw_target and isinstance(core.decoder, MLP | MirroredMLP):
+        core.decoder.offset_outputs(torch.from_numpy(offset))
+
+
+def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -> PrincipalAxes:
+    """Compute the principal axes of centred rows.
+
+    Parameters
+    ----------
+    rows : CentredRows of shape (n_samples, n_features)
+        The rows.
+    n_components : int
+        Number of axes wanted; more than the rank are filled up with zeros.
+    constant : ndarray of shape (n_features,)
+        Mask of features whose loadings are exactly zero.
+    """
+    n_samples, n_features = rows.shape
+    k = min(n_components, n_samples, n_features)
+    total = rows.sum_of_squares
+    squares, axes = np.zeros(k), np.zeros((k, n_features))
+    if total > 0:
+        with threads_for(_ROWS_PER_PRODUCT * n_features * min(rows.shape)):
+            squares, axes = _decompose(rows, k)
+    squares = np.maximum(squares, 0.0)
+    rounding_error = max(rows.shape) * np.finfo(np.float64).eps * squares.max(initial=0.0)
+    axes[squares <= rounding_error] = 0.0
+    squares[squares <= rounding_error] = 0.0
+    axes[:, constant] = 0.0
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], axis=1)
+    axes *= np.where(largest < 0, -1.0, 1.0)
+
+    components, variances = np.zeros((n_components, n_features)), np.zeros(n_components)
+    components[:k], variances[:k] = axes, squares / n_samples
+    left_out = n_features - k
+    residual = max(total / n_samples - variances.sum(), 0.0) / left_out if left_out else 0.0
+    return PrincipalAxes(components, variances, residual)
+
+
+def _decompose(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k largest squared singular values, descending, and their axes as rows."""
+    largest_gram = _LARGEST_SPARSE_GRAM if rows.sparse else _LARGEST_GRAM
+    if min(rows.shape) > largest_gram > 4 * k:
+        try:
+            return _lanczos(rows, k)
+        except ArpackError:
+            pass  # It did not converge: the exact way is slower and always works.
+    wide = rows.shape[0] < rows.shape[1]
+    return _from_row_products(rows, k) if wide else _from_column_products(rows, k)
+
+
+def sum_of_products(blocks: Iterable[np.ndarray]) -> Tensor:
+    """Return the sum of B'B over blocks."""
+    tensors = map(torch.from_numpy, blocks)
+    return functools.reduce(torch.add, (block.T @ block for block in tensors))
+
+
+def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest eigenvalues, descending, and their eigenvectors as rows."""
+    values, vectors = torch.linalg.eigh(gram)
+    return values.flip(0)[:k], vectors.T.flip(0)[:k]
+
+
+def _from_column_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values and axes from X'X."""
+    squares, axes = _leading(sum_of_products(rows.blocks()), k)
+    return squares.numpy(), axes.numpy().copy()
+
+
+def _from_row_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values and axes from XX', for fewer rows than columns."""
+    squares, vectors = _leading(sum_of_products(block.T for block in rows.column_blocks()), k)
+    axes = torch.cat([vectors @ torch.from_numpy(block) for block in rows.column_blocks()], dim=1)
+    # Orthogonal again where a small eigenvalue left an axis contaminated by the large ones.
+    return squares.numpy(), torch.linalg.qr(axes.T).Q.T.numpy().copy()
+
+
+def _lanczos(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values and axes of a matrix too large for either Gram matrix."""
+    operator = LinearOperator(
+        rows.shape, matvec=rows.times, rmatvec=rows.transposed_times, dtype=np.float64
+    )
+    # Random, because a vector of ones is in the null space of centred rows.
+    start = normal((min(rows.shape),), torch.Generator("cpu").manual_seed(0)).numpy()
+    _, values, axes = svds(operator, k, v0=start, return_singular_vectors="vh")
+    order = np.argsort(values)[::-1]
+    return np.square(values[order]), axes[order]

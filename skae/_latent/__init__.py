@@ -1,0 +1,1 @@
+"""What the codes mean: their basis, moments, density and noise."""

@@ -1,0 +1,109 @@
+"""Where draws come from: codes from a Gaussian or a density, scoring points, noise on rows."""
+
+from __future__ import annotations
+
+from copy import copy
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from torch import Generator, Tensor
+
+from .._runtime.distributed import agreed
+from .._runtime.random import draw_seed, normal
+from .._runtime.threads import threads_for
+
+_ROWS_AT_ONCE = 8192
+
+
+def fit_gaussian(
+    codes: np.ndarray, before: tuple[int, np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean (k,) and covariance (k, k), divided by n_samples, of codes (n_samples, k).
+
+    `before` is the number, mean and covariance of codes to be counted in.
+    """
+    mean = codes.mean(0, dtype=np.float64)
+    covariance = np.zeros((codes.shape[1], codes.shape[1]))
+    with threads_for(_ROWS_AT_ONCE * codes.shape[1] ** 2):
+        for start in range(0, len(codes), _ROWS_AT_ONCE):
+            centred = torch.from_numpy(codes[start : start + _ROWS_AT_ONCE] - mean)
+            covariance += (centred.T @ centred).numpy() / len(codes)
+    return _pool((len(codes), mean, covariance), before)
+
+
+def _pool(
+    new: tuple[int, np.ndarray, np.ndarray], before: tuple[int, np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of two samples together, each given with its size."""
+    n, mean, covariance = new
+    if before is None:
+        return mean, covariance
+    n_before, mean_before, covariance_before = before
+    share, shift = n / (n + n_before), mean - mean_before
+    between = share * (1 - share) * np.outer(shift, shift)
+    within = share * covariance + (1 - share) * covariance_before
+    return mean_before + share * shift, within + between
+
+
+def draw_gaussian(
+    n_samples: int, mean: np.ndarray, covariance: np.ndarray, generator: Generator
+) -> np.ndarray:
+    """Draw from N(mean, covariance), which may be singular; float64 (n_samples, len(mean))."""
+    with threads_for(len(mean) ** 2):
+        values, vectors = torch.linalg.eigh(torch.tensor(covariance, device="cpu"))
+        # The symmetric root: unlike others it does not turn when rounding turns eigenvectors.
+        root = (vectors * values.clamp(min=0.0).sqrt()) @ vectors.T
+        return mean + (normal((n_samples, len(mean)), generator) @ root).numpy()
+
+
+def completed(density: Any, random_state: Any, **known: Any) -> Any:
+    """Return a clone of an object with `fit` and `sample`, parameters that are None filled in.
+
+    These are its ``random_state``, seeded from `random_state`, and the `known` ones.
+    """
+    density = clone(density, safe=False)
+    parameters = density.get_params() if hasattr(density, "get_params") else {}
+    if parameters.get("random_state", 0) is None:
+        known["random_state"] = agreed(draw_seed(random_state))
+    missing = {name: value for name, value in known.items() if parameters.get(name, 0) is None}
+    return density.set_params(**missing) if missing else density
+
+
+def draw_from_density(n_samples: int, density: Any, generator: Generator) -> np.ndarray:
+    """Draw from a fitted object with `sample`, float64 (n_samples, n_components).
+
+    Its draws follow the generator, whether `sample` has a ``random_state`` (KernelDensity) or the
+    estimator itself has one (GaussianMixture).
+    """
+    seed = int(torch.randint(2**31 - 1, (), generator=generator, device="cpu"))
+    if "random_state" in signature(density.sample).parameters:
+        drawn = density.sample(n_samples, random_state=seed)
+    else:
+        density = copy(density)
+        if "random_state" in getattr(density, "get_params", dict)():
+            density.set_params(random_state=seed)
+        drawn = density.sample(n_samples)
+    codes = drawn[0] if isinstance(drawn, tuple) else drawn
+    return np.ascontiguousarray(codes, dtype=np.float64)
+
+
+def whitened_normals(n_points: int, n_components: int) -> Tensor:
+    """Return a fixed design of points with mean zero and identity covariance.
+
+    Antithetic pairs of Gaussian draws, whitened: an average over them of any quadratic function
+    equals its expectation under N(0, I).
+
+    Returns
+    -------
+    torch.Tensor of shape (2 * n_pairs, n_components), float64
+        Where n_pairs is `n_components`, at least ``n_points // 2``.
+    """
+    n_pairs = max(n_points // 2, n_components)
+    draws = normal((n_pairs, n_components), Generator("cpu").manual_seed(0))
+    with threads_for(n_components):
+        left, _, right = torch.linalg.svd(draws, full_matrices=False)
+        half = n_pairs**0.5 * left @ right
+    return torch.cat([half, -half])

@@ -1,0 +1,135 @@
+"""How codes and reconstructions of rows vary together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._data.rows import as_array
+from .._runtime.modes import Evaluation
+from .._runtime.pool import in_threads
+
+Map = Callable[[np.ndarray], np.ndarray]
+
+# Rows decoded at once while codes are described, and about the most values that these may have.
+_ROWS_AT_ONCE = 4096
+_PIECE_VALUES = 2**18
+# Sums over rows are made of so many parts, however many threads there are.
+_SHARES = 8
+
+
+@dataclass(frozen=True)
+class CodeMoments:
+    """How raw codes and reconstructions of rows vary together.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_raw,)
+        Mean of the codes.
+    covariance : ndarray of shape (n_raw, n_raw)
+        Theirs, divided by n_samples.
+    cross : ndarray of shape (n_features, n_raw)
+        Covariance of reconstructions with codes.
+    row_cross : ndarray of shape (n_features, n_raw)
+        Covariance of rows with codes.
+    row_mean : ndarray of shape (n_features,)
+        Mean of the rows.
+    total, unexplained : float
+        Sums of squares of rows about their mean, and of what reconstructions miss.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    cross: np.ndarray
+    row_cross: np.ndarray
+    row_mean: np.ndarray
+    total: float
+    unexplained: float
+
+
+def code_moments(
+    X: Any, codes: np.ndarray, row_mean: np.ndarray, make_decode: Callable[[], Map]
+) -> CodeMoments:
+    """Decode the codes of rows X, dense or CSR, and return the moments of the result.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Rows.
+    codes : ndarray of shape (n_samples, n_raw)
+        Their raw codes.
+    row_mean : ndarray of shape (n_features,)
+        Their mean.
+    make_decode : callable
+        Makes, for one thread, a map from codes to rows less their mean, float64. What that returns
+        may be written to.
+    """
+    mean = codes.mean(0, dtype=np.float64)
+
+    def moments(share: list[slice]) -> tuple[np.ndarray, float, float]:
+        decode, total, unexplained = make_decode(), 0.0, 0.0
+        products = np.zeros((len(mean) + 2 * X.shape[1], len(mean)))
+        with Evaluation():
+            for some, rows in _pieces(X, row_mean, share):
+                decoded, centred = decode(codes[some]), codes[some] - mean
+                lefts = centred, decoded, rows
+                products += np.vstack([_product(left, centred) for left in lefts])
+                total += _sum_of_squares(rows)
+                decoded -= rows
+                unexplained += _sum_of_squares(decoded)
+        return products, total, unexplained
+
+    parts = zip(*_of_shares(moments, X.shape, 3 * len(mean)), strict=True)
+    products, total, unexplained = (np.sum(part, axis=0) for part in parts)
+    ends = len(mean), len(mean) + X.shape[1]
+    covariance, cross, row_cross = np.split(products / len(codes), ends)
+    return CodeMoments(
+        mean, covariance, cross, row_cross, row_mean, float(total), float(unexplained)
+    )
+
+
+def _sum_of_squares(array: np.ndarray) -> float:
+    flat = torch.from_numpy(array).view(-1)
+    return float(flat.dot(flat))
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return (torch.from_numpy(left).T @ torch.from_numpy(right)).numpy()
+
+
+def _slices(shape: tuple[int, int]) -> list[slice]:
+    """Return slices of rows that are not too much when dense."""
+    n_rows, n_features = shape
+    at_once = min(_ROWS_AT_ONCE, max(1, _PIECE_VALUES // n_features))
+    return [slice(start, start + at_once) for start in range(0, n_rows, at_once)]
+
+
+def _of_shares(
+    function: Callable[[list[slice]], Any], shape: tuple[int, int], work_per_value: int
+) -> Iterator[Any]:
+    """Yield what a function makes of each share of the rows' slices; threads take shares.
+
+    `work_per_value` are the multiply-adds for each value of the rows.
+    """
+    slices, (n_rows, n_features) = _slices(shape), shape
+    shares = [slices[i::_SHARES] for i in range(min(_SHARES, len(slices)))]
+    work_per_row = n_features * work_per_value
+    return in_threads(function, shares, slices[0].stop * work_per_row, n_rows * work_per_row)
+
+
+def _pieces(X: Any, origin: np.ndarray, slices: list[slice]) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield each slice with its rows of X less `origin`, float64, in one place after the other."""
+    place = np.empty((slices[0].stop - slices[0].start, X.shape[1]))
+    for some in slices:
+        rows = as_array(X[some])
+        yield some, np.subtract(rows, origin, out=place[: len(rows)])
+
+
+def divergence_per_code(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return each code's mean divergence from N(0, 1) in nats, from posteriors (n_rows, k)."""
+    variance = np.square(std, dtype=np.float64)
+    return 0.5 * (np.square(mean, dtype=np.float64) + variance - 1 - np.log(variance)).mean(0)

@@ -1,0 +1,1 @@
+"""The machine and its global state: devices, threads, modes, random numbers, ranks."""

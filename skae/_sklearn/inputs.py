@@ -1,0 +1,101 @@
+"""What may enter (arrays, frames, CSR, memmaps, tensors), checked in scikit-learn's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+# Squares of larger values overflow float64.
+_LARGEST = 1e150
+
+
+def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """Validate rows as scikit-learn does: float32 or float64, dense or CSR, finite.
+
+    Parameters
+    ----------
+    estimator : object
+        Receives ``n_features_in_`` and ``feature_names_in_`` where `reset` is true, and is held
+        against them otherwise.
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+        The rows.
+    reset : bool
+        Whether X defines the features.
+
+    Returns
+    -------
+    ndarray or CSR of shape (n_samples, n_features), float32 or float64
+
+    Raises
+    ------
+    ValueError, TypeError
+        In scikit-learn's words for everything it refuses; for masked arrays, whose mask it would
+        drop; and for values whose squares overflow.
+    """
+    if type(X) is not np.ndarray or X.dtype.kind in "mM":
+        _refuse_masks_and_dates(X)
+        X = _without_torch(X)
+    X = validate_data(
+        estimator,
+        X,
+        accept_sparse="csr",
+        dtype=[np.float64, np.float32],
+        reset=reset,
+    )
+    if X.dtype == np.float32:
+        return X
+    values = X.data if sparse.issparse(X) else X
+    largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
+    if largest > _LARGEST:
+        raise ValueError(
+            f"Input X contains values as large as {largest:.1e}, whose squares overflow. Divide "
+            f"X by a constant so that all values are below {_LARGEST:.0e}."
+        )
+    return X
+
+
+def check_codes(estimator: Any, X: Any, n_components: int) -> np.ndarray:
+    """Validate the codes given to ``inverse_transform``.
+
+    Raises
+    ------
+    ValueError
+        If X does not have `n_components` columns, or holds NaN or infinity.
+    """
+    _refuse_masks_and_dates(X)
+    X = check_array(_without_torch(X), dtype=[np.float64, np.float32], input_name="X")
+    if X.shape[1] != n_components:
+        raise ValueError(
+            f"X has {X.shape[1]} components, but {type(estimator).__name__}.inverse_transform "
+            f"is expecting {n_components} components as input."
+        )
+    return X
+
+
+def _refuse_masks_and_dates(X: Any) -> None:
+    if np.ma.isMaskedArray(X):
+        raise ValueError(
+            "Masked arrays are not supported: the mask would be ignored. Fill the masked entries, "
+            "for example with sklearn.impute.SimpleImputer on X.filled(np.nan)."
+        )
+    dtypes: Any = getattr(X, "dtypes", [getattr(X, "dtype", None)])
+    for dtype in dtypes if getattr(X, "ndim", 2) == 2 else ():
+        temporal = getattr(dtype, "is_temporal", lambda: False)  # polars
+        if getattr(dtype, "kind", None) in ("M", "m") or temporal():
+            raise TypeError(
+                f"Input X has dtype {dtype}: dates and durations are not numbers. Convert them, "
+                "for example with X.astype('int64')."
+            )
+
+
+def _without_torch(X: Any) -> Any:
+    """Turn a tensor, wherever it is, into an array; leave anything else alone."""
+    if not isinstance(X, torch.Tensor):
+        return X
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()

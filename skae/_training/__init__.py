@@ -1,0 +1,1 @@
+"""The loop: steps, validation, early stopping. It knows no estimator."""
