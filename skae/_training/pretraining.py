@@ -13,7 +13,7 @@ from .._data.batches import Rows
 from ..modules import Autoencoder
 from ..objectives import Objective, Schedule, SquaredError, Term
 from ..objectives._schedules import value_at
-from .step import AutogradStep
+from .step import Step
 
 
 class EncodedRows(Rows):
@@ -91,7 +91,7 @@ def pretrain_greedily(
         seen = EncodedRows(rows, trained)
         pair = Autoencoder(encode, decode)
         objective = Objective(SquaredError() if trained else loss)
-        step = AutogradStep(pair, objective, generator, learning_rate=rate)
+        step = Step(pair, objective, generator, learning_rate=rate)
         for _ in range(math.ceil(max_iter / 10)):
             for x in seen.epoch(batch_size, generator):
                 step(x)

@@ -20,7 +20,7 @@ from .._runtime.threads import threads_for
 from ..modules import MLP, Core
 from ..objectives import Loss, Objective
 from .loop import HeldOut, History, train
-from .step import make_step
+from .step import Step
 
 
 def make_shared_generator(random_state: Any) -> Generator:
@@ -71,7 +71,7 @@ class Session:
         self.blank = deepcopy(core)  # before training: what has run cannot always be copied
         self.core = core.to(device)
         objective = objective.begin(core.decode, self._make_network, len(scaling.mean), generator)
-        self.step = make_step(core, objective, generator, **settings)
+        self.step = Step(core, objective, generator, **settings)
 
     def fitted_net(self) -> FittedNet:
         """Return the network as it is now, to be used."""

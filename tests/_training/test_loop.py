@@ -6,7 +6,7 @@ import torch
 
 from skae._data.batches import ResidentRows
 from skae._training.loop import HeldOut, train
-from skae._training.step import AutogradStep
+from skae._training.step import Step
 from skae.exceptions import ConvergenceError, ConvergenceWarning
 from skae.modules import MLP, Autoencoder
 from skae.objectives import LinearWarmup, Objective, SquaredError
@@ -26,7 +26,9 @@ class Setting:
             MLP(5, 2, [8], generator=generator(2)), MLP(2, 5, [8], generator=generator(3))
         )
         objective = Objective(SquaredError())
-        self.step = AutogradStep(self.core, objective, generator(), learning_rate=learning_rate)
+        self.step = Step(
+            self.core, objective, generator(), learning_rate=learning_rate, compiled=False
+        )
         self.rows, validation = ResidentRows(rows[:40]), ResidentRows(rows[40:])
         self.held_out = HeldOut(self.core, objective, validation, generator()) if held_out else None
         self.losses = []
