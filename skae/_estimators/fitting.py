@@ -27,10 +27,10 @@ from .._sklearn.params import SHARED_CONSTRAINTS, Constraint, check_parameters
 from .._sklearn.state import GuardedState
 from .._training.defaults import count_held_out, hidden_widths, rows_per_batch
 from .._training.loop import History
-from .._training.step import Corrupt
 from .._training.trainer import Session, make_shared_generator
 from ..modules import Core, build_core
-from ..objectives import Huber, Loss, Objective, SquaredError
+from ..objectives._schedules import value_at
+from .recipe import Recipe
 
 # Where nothing is held out, so many training rows decide whether the start is kept.
 _MOST_JUDGED = 10_000
@@ -39,15 +39,18 @@ _MOST_JUDGED = 10_000
 class Fitting(GuardedState, ABC):
     """The procedure of fit and partial_fit, which works on an estimator's draft.
 
-    A family says how its core is made (`_make_core`, `_n_encoded`), what is minimised
-    (`_objective`), where it starts (`_start`), what it learns between epochs (`_after_epoch`),
-    what its codes mean (`_describe`), which attributes it publishes (`_publish`), and how it draws
+    A family says what its recipe is (`_make_recipe`), how its core is made (`_make_core`,
+    `_n_encoded`), where it starts (`_start`), what it learns between epochs (`_after_epoch`), what
+    its codes mean (`_describe`), which attributes it publishes (`_publish`), and how it draws
     (`_draw`).
+
+    `_recipe` is there while a fit lasts, and not after it.
     """
 
     _constraints: ClassVar[dict[str, list[Constraint]]] = SHARED_CONSTRAINTS
 
     _optimizer: list[np.ndarray] | None
+    _recipe: Recipe
 
     # Parameters that a fitted network cannot change any more.
     _architecture: ClassVar[tuple[str, ...]] = (
@@ -70,16 +73,14 @@ class Fitting(GuardedState, ABC):
         """
 
     @abstractmethod
-    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
-        """Return what is minimised."""
+    def _make_recipe(self) -> Recipe:
+        """Resolve the slots and check them against each other and the other parameters.
 
-    def _link(self) -> Loss | None:
-        """Return the loss that says what rows the decoder's output stands for, if any does."""
-        return None
-
-    def _corruption(self) -> Corrupt | None:
-        """Return what is done to rows before they are encoded in training."""
-        return None
+        Raises
+        ------
+        ValueError
+            If they do not go together.
+        """
 
     @abstractmethod
     def _start(
@@ -118,21 +119,6 @@ class Fitting(GuardedState, ABC):
         """Return the encoder's number of outputs."""
         return self.n_components_
 
-    def _loss_unit(self, scaling: Scaling) -> float:
-        """Return what `tol` is a fraction of.
-
-        It is the rows' total variance in scaled units, or of losses that are no squares the number
-        of features.
-        """
-        link = self._link()
-        if link is None or isinstance(link, SquaredError | Huber):
-            return float((scaling.variance / scaling.scale**2).sum())
-        return float(len(scaling.mean))
-
-    def _tied(self) -> bool:
-        """Whether the decoder uses the encoder's weights."""
-        return False
-
     def _after_epoch(self, session: Session, rows: Rows) -> None:
         """Learn what is learned between epochs."""
 
@@ -141,9 +127,9 @@ class Fitting(GuardedState, ABC):
     def _fit(self, X: Any, X_val: Any) -> Any:
         """Fit anew, or go on; return X_val as it was checked, or X where there is none."""
         first = not self.__sklearn_is_fitted__()
-        X = self._enter(X)
         if X_val is not None and not self.early_stopping:
             raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
+        X = self._enter(X)
         n_held_out = 0
         if X_val is None and self.max_iter:
             n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
@@ -158,12 +144,12 @@ class Fitting(GuardedState, ABC):
             self._check_values(held_out, session.scaling, summarize(held_out))
         elif n_held_out:
             held_out = X[np.sort(order[:n_held_out])]
-        elif self.early_stopping == "auto" and self._pca_is_a_fit():
+        elif self.early_stopping == "auto" and self._recipe.starts_at_a_fit:
             max_epochs = 0  # too few rows to return whether an epoch is better than the start
-        start = session.fitted_net() if first and self._pca_is_a_fit() else None
+        start = session.fitted_net() if first and self._recipe.starts_at_a_fit else None
         if held_out is not None:
             judge = session.rows(held_out)
-        elif max_epochs and self._starts_at_pca() and not session.step.objective.adversarial:
+        elif max_epochs and self._recipe.starts_at_pca and not session.step.objective.adversarial:
             judge = session.rows(X, training[:: -(-len(training) // _MOST_JUDGED)])
         else:
             judge = None
@@ -183,7 +169,7 @@ class Fitting(GuardedState, ABC):
         first = not self.__sklearn_is_fitted__()
         X = self._enter(X)
         n_components = self.n_components or 0
-        if first and self._starts_at_pca() and X.shape[0] < n_components:
+        if first and self._recipe.starts_at_pca and X.shape[0] < n_components:
             raise ValueError(
                 f"n_components={n_components} must be less or equal to the number of samples "
                 f"{X.shape[0]} of the first partial_fit call, which fixes the PCA start. Pass "
@@ -196,7 +182,7 @@ class Fitting(GuardedState, ABC):
             self.mean_, self.n_samples_, self.n_iter_ = mean, 0, 0
             self.loss_curve_, self.validation_loss_curve_ = [], []
             self._net = session.fitted_net()
-            if self._pca_is_a_fit():
+            if self._recipe.starts_at_a_fit:
                 self._describe(X, None, None)
         elif self._optimizer is not None:
             session.step.import_optimizer(self._optimizer)
@@ -215,14 +201,13 @@ class Fitting(GuardedState, ABC):
     def _enter(self, X: Any) -> Any:
         check_parameters(self, self._constraints)
         resolve_device(self.device)
+        for rate in (self.learning_rate, self.weight_decay, self.max_grad_norm):
+            value_at(rate, 0.0)
+        value_at(self.dropout, 0.0, "[0, 1)")
+        self._recipe = self._make_recipe()
         return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
 
-    def _pca_is_a_fit(self) -> bool:
-        """Whether the start already is a model of the rows."""
-        link = self._link()
-        return self._starts_at_pca() and not (link and link.raw_target)
-
-    def _starts_at_pca(self) -> bool:
+    def _asks_for_pca(self) -> bool:
         return self.init == "pca" and self.encoder is None and self.decoder is None
 
     def _begin(
@@ -242,14 +227,14 @@ class Fitting(GuardedState, ABC):
             n_components=self.n_components_,
             hidden_layer_sizes=hidden_widths(self.hidden_layer_sizes, X.shape[1]),
             activation=self.activation,
-            skip=self._starts_at_pca(),
+            skip=self._recipe.starts_at_pca,
             encoder=deepcopy(self.encoder),
             decoder=deepcopy(self.decoder),
-            tied_weights=self._tied(),
+            tied_weights=getattr(self, "tied_weights", False),
         )
         core = build(generator=generator)
         core.leave_out(torch.from_numpy(scaling.constant))
-        self._start(core, axes if self._starts_at_pca() else None, scaling, rows, generator)
+        self._start(core, axes if self._recipe.starts_at_pca else None, scaling, rows, generator)
         if not more_to_come:
             self._pretrain(core, scaling, rows, generator)
         return self._open(build, core, scaling, generator), scaling.mean
@@ -257,16 +242,14 @@ class Fitting(GuardedState, ABC):
     def _check_values(self, X: Any, scaling: Scaling, summary: ColumnSummary) -> None:
         """Refuse rows for which training is not defined."""
         scaling.check_reach(summary)
-        link = self._link()
-        if link is not None:
-            link.check_support(summary.low, summary.high)
+        self._recipe.loss.check_support(summary.low, summary.high)
 
     def _principal_axes(self, X: Any, scaling: Scaling) -> PrincipalAxes | None:
         """Set the number of components and return the axes that it, or the start, needs."""
         fraction = self._wanted_score()
         width = min(X.shape) if fraction or self.n_components is None else int(self.n_components)
         self.n_components_ = width
-        if fraction is None and not self._starts_at_pca():
+        if fraction is None and not self._recipe.starts_at_pca:
             return None
         axes = principal_axes(CentredRows(X, scaling), width, scaling.constant)
         if fraction is not None and scaling.is_uniform:
@@ -304,14 +287,14 @@ class Fitting(GuardedState, ABC):
             core,
             scaling,
             device,
-            self._objective(scaling, device),
+            self._recipe.objective(scaling, device),
             generator,
-            link=self._link(),
+            link=self._recipe.loss,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             dropout=self.dropout,
             max_grad_norm=self.max_grad_norm,
-            corrupt=self._corruption(),
+            corrupt=self._recipe.corruption,
             precision=self.precision,
         )
 
@@ -331,9 +314,9 @@ class Fitting(GuardedState, ABC):
             progress=lambda epoch: min((epochs_before + epoch) / max(self.max_iter, 1), 1.0),
             batch_size=rows_per_batch(self.batch_size, rows.n_rows),
             n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol * self._loss_unit(session.scaling),
+            tol=self.tol * self._recipe.loss_unit(session.scaling),
             stops_early=stops_early,
-            start_counts=self._starts_at_pca() or self.__sklearn_is_fitted__(),
+            start_counts=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
             after_epoch=lambda: self._after_epoch(session, rows),
             report=self._report,
         )

@@ -150,14 +150,24 @@ class FittedNet:
 
         return decode
 
+    def decode_codes(self, codes: np.ndarray, device: torch.device) -> np.ndarray:
+        """Return the rows that integer codes stand for, float64 (n_rows, n_features)."""
+        return self._map(
+            lambda core, z: self._rows(core, self._vectors(core, z)),
+            codes,
+            device,
+            _copy,
+            lambda _, x_hat: self._to_original(x_hat),
+            dtype=np.float64,
+        )
+
     def lookup(self, codes: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the vectors that integer codes stand for, float64 (n_rows, n_components)."""
+        return self._map(self._vectors, codes, device, _copy, dtype=np.float64)
 
-        def vectors(core: Any, z: Tensor) -> Tensor:
-            found = core.quantizer.lookup(z.long())
-            return found if self.basis is None else self.basis.enter(found)
-
-        return self._map(vectors, codes, device, _copy, dtype=np.float64)
+    def _vectors(self, core: Any, codes: Tensor) -> Tensor:
+        found: Tensor = core.quantizer.lookup(codes.long())
+        return found if self.basis is None else self.basis.enter(found)
 
     def squared_errors(self, X: Any, device: torch.device) -> np.ndarray:
         """Return each row's squared reconstruction error in X's units, float64 (n_rows,)."""

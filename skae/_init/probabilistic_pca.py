@@ -143,7 +143,10 @@ def _factors(
         with threads_for(n_features**2):
             scaled = torch.from_numpy(covariance / np.outer(root, root))
             values, vectors = (each.flip(-1).numpy() for each in torch.linalg.eigh(scaled))
-        loadings = root[:, None] * vectors[:, :k] * np.sqrt(np.maximum(values[:k] - 1, 0.0))
+        loadings = np.zeros((n_features, k))  # codes beyond the features stay at zero
+        loadings[:, :n_features] = (
+            root[:, None] * vectors[:, :k] * np.sqrt(np.maximum(values[:k] - 1, 0.0))
+        )
         explained = np.maximum(values[:k], 1.0)
         likelihood = -np.log(noise).sum() - (np.log(explained) - explained).sum() - values.sum()
         if not likelihood > most:

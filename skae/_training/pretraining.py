@@ -69,22 +69,11 @@ def pretrain_greedily(
     loss : Term
         What the reconstruction of rows is trained for.
 
-    Raises
-    ------
-    ValueError
-        If the network has parts of the user's own, linear paths or no hidden layers.
-
     References
     ----------
     .. [1] Bengio, Lamblin, Popovici and Larochelle, "Greedy Layer-Wise Training of Deep Networks",
        2007.
     """
-    if core.has_custom_parts or core.encoder.linear is not None:
-        raise ValueError(
-            "pretraining='greedy' needs built-in networks with hidden layers and without a PCA "
-            "start, whose place it takes. Set init='random', hidden_layer_sizes to one width or "
-            "more, and encoder and decoder to None; or leave pretraining at None."
-        )
     trained: list[nn.Module] = []
     rate = max(value_at(learning_rate, progress) for progress in (0.0, 0.5, 1.0))
     for encode, decode in _pairs(core):

@@ -61,11 +61,7 @@ def build_core(
     ValueError
         If one of the user's own parts returns another shape than it must, or is to be tied.
     """
-    if tied_weights and not (encoder is None and decoder is None):
-        raise ValueError(
-            "tied_weights=True needs the built-in networks, but encoder or decoder is given. Tie "
-            "the weights in your own modules, or leave both at None."
-        )
+    check_tied_weights(tied_weights, encoder, decoder)
     widths = list(hidden_layer_sizes)
     perceptron = partial(MLP, activation=activation, skip=skip)
     first = _build_part("encoder", encoder, n_features, n_encoded, perceptron, widths, generator)
@@ -76,6 +72,15 @@ def build_core(
         "decoder", decoder, n_components, n_features, perceptron, widths, generator
     )
     return make(first, second)
+
+
+def check_tied_weights(tied_weights: bool, encoder: Part, decoder: Part) -> None:
+    """Raise a ValueError if the weights of a custom network are to be tied."""
+    if tied_weights and not (encoder is None and decoder is None):
+        raise ValueError(
+            "tied_weights=True needs the built-in networks, but encoder or decoder is given. Tie "
+            "the weights in your own modules, or leave both at None."
+        )
 
 
 def _build_part(

@@ -20,9 +20,12 @@ class CodeActivation(ABC, BaseEstimator):
     ----------
     gives_unit_codes : bool
         Whether codes lie in (0, 1).
+    keeps_axes : bool
+        Whether each code has a meaning of its own, which a rotation of the codes would destroy.
     """
 
     gives_unit_codes: ClassVar[bool] = False
+    keeps_axes: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, z: Tensor) -> Tensor:
@@ -47,6 +50,8 @@ class Identity(CodeActivation):
     >>> Identity()(torch.tensor([[1.0, -3.0]]))
     tensor([[ 1., -3.]])
     """
+
+    keeps_axes = False
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return `z`."""

@@ -173,6 +173,7 @@ class NegativeBinomial(_Counts):
         dispersion, factor = buffers.out.dispersion, buffers.factor
         total, shape = buffers.total(len(x)), dispersion.shape
         by_dispersion = buffers.grad.dispersion
+        is_fixed(self, "dispersion", _DISPERSIONS)
         low, high = _DISPERSIONS
 
         def run() -> None:

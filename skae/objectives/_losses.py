@@ -32,9 +32,12 @@ class Loss(Term):
     raw_target : bool
         If True, the loss reads `x` in the user's units and ``out.x_hat`` as a natural parameter,
         such as a logit. If False, both are in scaled units.
+    is_squared : bool
+        Whether the loss is in squared units of the rows, as their variance is.
     """
 
     raw_target: ClassVar[bool] = False
+    is_squared: ClassVar[bool] = False
 
     def mean(self, x_hat: Tensor) -> Tensor:
         """Return the reconstruction that a decoder's output `x_hat` stands for, same shape."""
@@ -85,6 +88,7 @@ class SquaredError(Loss):
     """
 
     gradient_unit = 2.0
+    is_squared = True
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the squared error per row, shape (batch,)."""
@@ -166,6 +170,7 @@ class Huber(Loss):
     """
 
     gradient_unit = 2.0
+    is_squared = True
 
     def __init__(self, delta: float = 1.0, weight: float | Schedule = 1.0) -> None:
         super().__init__(weight)
