@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -11,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
 from .._runtime.modes import own_modes
+from .._runtime.warnings import warn
 from .._version import __version__
 
 _STAMP = "_skae_version"
@@ -39,12 +39,11 @@ class GuardedState(BaseEstimator):
         state = dict(state)
         written = state.pop(_STAMP, "unknown")
         if written != __version__:
-            warnings.warn(
+            warn(
                 InconsistentVersionWarning(
                     estimator_name=type(self).__name__,
                     current_sklearn_version=f"skae {__version__}",
                     original_sklearn_version=f"skae {written}",
                 ),
-                stacklevel=2,
             )
         super().__setstate__(state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from torch import Generator, Tensor
 
 from .._data.batches import Rows
 from .._runtime.isolation import isolated_for
+from .._runtime.warnings import warn
 from ..exceptions import ConvergenceError, ConvergenceWarning
 from ..modules import Core
 from ..objectives import Objective
@@ -228,11 +228,10 @@ def train(
         history.best_loss = best.loss
         patient = best.waited < n_iter_no_change and step.schedules_finished
         if patient and 0 < max_epochs <= history.n_epochs:
-            warnings.warn(
+            warn(
                 f"All max_iter={max_epochs} epochs were run before {n_iter_no_change} in a row "
                 "brought no improvement on held-out rows. Increase max_iter.",
                 ConvergenceWarning,
-                stacklevel=7,
             )
     return history
 
@@ -247,9 +246,8 @@ def _retry(step: Step, last_good: list[Tensor], retries: int, epoch: int) -> Non
         )
     step.restore(last_good)
     step.slow_down(_RETRY_FACTOR)
-    warnings.warn(
+    warn(
         f"Training diverged in epoch {epoch}; it goes on from the epoch before with "
         f"learning_rate={step.rate:.1e}.",
         ConvergenceWarning,
-        stacklevel=8,
     )
