@@ -27,13 +27,14 @@ from .._sklearn.params import SHARED_CONSTRAINTS, Constraint, check_parameters
 from .._sklearn.state import GuardedState
 from .._training.defaults import count_held_out, hidden_widths, rows_per_batch
 from .._training.loop import History
-from .._training.trainer import Session, make_shared_generator
+from .._training.trainer import Trainer, make_shared_generator
+from .._training.validation import ValidationPlan
 from ..modules import Core, build_core
 from ..objectives._schedules import value_at
 from .recipe import Recipe
 
 # Where nothing is held out, so many training rows decide whether the start is kept.
-_MOST_JUDGED = 10_000
+_MOST_COMPARED = 10_000
 
 
 class Fitting(GuardedState, ABC):
@@ -119,7 +120,7 @@ class Fitting(GuardedState, ABC):
         """Return the encoder's number of outputs."""
         return self.n_components_
 
-    def _after_epoch(self, session: Session, rows: Rows) -> None:
+    def _after_epoch(self, trainer: Trainer, rows: Rows) -> None:
         """Learn what is learned between epochs."""
 
     # -- the procedure -------------------------------------------------------------------------
@@ -137,30 +138,31 @@ class Fitting(GuardedState, ABC):
         order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
         training = np.sort(order[n_held_out:])
         begin = self._begin if first else self._resume
-        session, self.mean_ = begin(X, training, generator)
+        trainer, self.mean_ = begin(X, training, generator)
         held_out, max_epochs = None, self.max_iter
         if X_val is not None:
             held_out = check_rows(self, X_val, reset=False)
-            self._check_values(held_out, session.scaling, summarize(held_out))
+            self._check_values(held_out, trainer.scaling, summarize(held_out))
         elif n_held_out:
             held_out = X[np.sort(order[:n_held_out])]
         elif self.early_stopping == "auto" and self._recipe.starts_at_a_fit:
             max_epochs = 0  # too few rows to return whether an epoch is better than the start
-        start = session.fitted_net() if first and self._recipe.starts_at_a_fit else None
+        start = trainer.fitted_net() if first and self._recipe.starts_at_a_fit else None
         if held_out is not None:
-            judge = session.rows(held_out)
-        elif max_epochs and self._recipe.starts_at_pca and not session.step.objective.adversarial:
-            judge = session.rows(X, training[:: -(-len(training) // _MOST_JUDGED)])
+            validation = trainer.rows(held_out)
+        elif max_epochs and self._recipe.starts_at_pca and not trainer.step.objective.adversarial:
+            validation = trainer.rows(X, training[:: -(-len(training) // _MOST_COMPARED)])
         else:
-            judge = None
-        rows, stops_early = session.rows(X, training), held_out is not None
-        history = self._train(session, rows, judge, max_epochs, stops_early=stops_early)
+            validation = None
+        rows = trainer.rows(X, training)
+        plan = self._plan(trainer, validation, stops_training=held_out is not None)
+        history = self._train(trainer, rows, plan, max_epochs)
         self.n_samples_ = X.shape[0]
         self.n_iter_ = history.n_epochs
         self.loss_curve_ = history.loss_curve
         self.validation_loss_curve_ = history.validation_loss_curve
-        self._commit(session, history)
-        del session, rows, judge
+        self._commit(trainer, history)
+        del trainer, rows, validation, plan
         known = self._describe(X, held_out, start)
         self._publish(X, n_before=0, known=known)
         return X if X_val is None else held_out
@@ -177,25 +179,24 @@ class Fitting(GuardedState, ABC):
             )
         begin = partial(self._begin, more_to_come=True) if first else self._resume
         every, generator = np.arange(X.shape[0]), make_shared_generator(self.random_state)
-        session, mean = begin(X, every, generator)
+        trainer, mean = begin(X, every, generator)
         if first:
             self.mean_, self.n_samples_, self.n_iter_ = mean, 0, 0
             self.loss_curve_, self.validation_loss_curve_ = [], []
-            self._net = session.fitted_net()
+            self._net = trainer.fitted_net()
             if self._recipe.starts_at_a_fit:
                 self._describe(X, None, None)
         elif self._optimizer is not None:
-            session.step.import_optimizer(self._optimizer)
-        history = self._train(
-            session, session.rows(X, every), None, max_epochs=1, epochs_before=self.n_iter_
-        )
+            trainer.step.import_optimizer(self._optimizer)
+        plan, rows = self._plan(trainer, None), trainer.rows(X, every)
+        history = self._train(trainer, rows, plan, max_epochs=1, epochs_before=self.n_iter_)
         n_before = self.n_samples_
         self.n_samples_ = n_before + X.shape[0]
         self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
         self.n_iter_ += history.n_epochs
         self.loss_curve_ = self.loss_curve_ + history.loss_curve
-        self._commit(session, history, basis=self._net.basis)
-        self._optimizer = session.step.export_optimizer()
+        self._commit(trainer, history, basis=self._net.basis)
+        self._optimizer = trainer.step.export_optimizer()
         self._publish(X, n_before)
 
     def _enter(self, X: Any) -> Any:
@@ -212,7 +213,7 @@ class Fitting(GuardedState, ABC):
 
     def _begin(
         self, X: Any, training: np.ndarray, generator: Generator, *, more_to_come: bool = False
-    ) -> tuple[Session, np.ndarray]:
+    ) -> tuple[Trainer, np.ndarray]:
         """Start anew: scaling, network, its start. Return them and the mean of X."""
         scaling = fit_scaling(X, self.scale)
         self._check_values(X, scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
@@ -264,7 +265,7 @@ class Fitting(GuardedState, ABC):
 
     def _resume(
         self, X: Any, training: np.ndarray, generator: Generator
-    ) -> tuple[Session, np.ndarray]:
+    ) -> tuple[Trainer, np.ndarray]:
         """Go on from the fitted network. Return it and the mean of X."""
         for name, fitted in self._fitted_with.items():
             wanted = getattr(self, name)
@@ -280,16 +281,16 @@ class Fitting(GuardedState, ABC):
 
     def _open(
         self, build: partial[Core], core: Core, scaling: Scaling, generator: Generator
-    ) -> Session:
+    ) -> Trainer:
         device = resolve_device(self.device)
-        return Session(
+        return Trainer(
             build,
             core,
             scaling,
             device,
             self._recipe.objective(scaling, device),
             generator,
-            link=self._recipe.loss,
+            loss=self._recipe.loss,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             dropout=self.dropout,
@@ -298,26 +299,33 @@ class Fitting(GuardedState, ABC):
             precision=self.precision,
         )
 
+    def _plan(
+        self, trainer: Trainer, rows: Rows | None, *, stops_training: bool = False
+    ) -> ValidationPlan:
+        """Return what the rows of the validation set decide."""
+        return ValidationPlan(
+            rows,
+            stops_training,
+            start_competes=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol * self._recipe.loss_unit(trainer.scaling),
+        )
+
     def _train(
         self,
-        session: Session,
+        trainer: Trainer,
         rows: Rows,
-        held_out: Rows | None,
+        plan: ValidationPlan,
         max_epochs: int,
         epochs_before: int = 0,
-        stops_early: bool = False,
     ) -> History:
-        return session.train(
+        return trainer.train(
             rows,
-            held_out,
+            plan,
             max_epochs=max_epochs,
-            progress=lambda epoch: min((epochs_before + epoch) / max(self.max_iter, 1), 1.0),
             batch_size=rows_per_batch(self.batch_size, rows.n_rows),
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol * self._recipe.loss_unit(session.scaling),
-            stops_early=stops_early,
-            start_counts=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
-            after_epoch=lambda: self._after_epoch(session, rows),
+            progress=lambda epoch: min((epochs_before + epoch) / max(self.max_iter, 1), 1.0),
+            after_epoch=lambda: self._after_epoch(trainer, rows),
             report=self._report,
         )
 
@@ -325,10 +333,10 @@ class Fitting(GuardedState, ABC):
         if self.verbose:
             print(f"[{type(self).__name__}] {history.last_epoch(self.max_iter)}")
 
-    def _commit(self, session: Session, history: History, basis: LatentBasis | None = None) -> None:
+    def _commit(self, trainer: Trainer, history: History, basis: LatentBasis | None = None) -> None:
         """Keep what was learned."""
         self.best_loss_ = history.best_loss
-        self._net = session.fitted_net()
+        self._net = trainer.fitted_net()
         self._net.basis = basis
         self._optimizer = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -26,6 +25,7 @@ from .._latent.moments import divergence_per_code
 from .._latent.noise import scattered
 from .._runtime.device import evaluation_device
 from .._runtime.random import make_generator, normal
+from .._runtime.warnings import warn
 from .._sklearn.params import SCHEDULE, Constraint, check_n_samples, integer, real
 from ..modules import VAE, Core
 from ..objectives import KLDivergence, Likelihood, Schedule
@@ -566,11 +566,10 @@ class VAETransformer(GenerativeAutoencoder):
                 remedies.append("use init='pca'")
             if self.n_importance_samples == 1:
                 remedies.append("set free_bits")
-        warnings.warn(
+        warn(
             f"{n_active} of {self.n_components_} components are active: the posterior means of "
             f"the others hardly vary over the training rows. {', or '.join(remedies)}.",
             UserWarning,
-            stacklevel=6,
         )
 
 

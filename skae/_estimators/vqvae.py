@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -32,10 +31,11 @@ from .._latent.noise import draw_from_quantiles, quantiles_of, scattered
 from .._runtime.device import evaluation_device
 from .._runtime.isolation import isolated_for
 from .._runtime.threads import threads_for
+from .._runtime.warnings import warn
 from .._sklearn.inputs import check_codes
 from .._sklearn.params import Constraint, Kind, OneOf, integer, real
 from .._training.defaults import rows_per_batch
-from .._training.trainer import Session
+from .._training.trainer import Trainer
 from ..modules import VQVAE, Core, Quantizer, perplexity
 from ..objectives import Likelihood, Loss, Schedule
 from ..priors import CodePrior
@@ -363,11 +363,10 @@ default="squared_error"
             return wanted
         n_distinct = count_distinct(rows.X, rows.index, wanted)
         if n_distinct < wanted and self.codebook_size != "auto":
-            warnings.warn(
+            warn(
                 f"codebook_size={wanted} is larger than the number of distinct training rows: "
                 f"codebooks have {n_distinct} vectors. Lower it, or use codebook_size='auto'.",
                 UserWarning,
-                stacklevel=7,
             )
         return n_distinct
 
@@ -442,15 +441,15 @@ default="squared_error"
             min(room, key=lambda group: logs[group].sum()).append(axis)
         return np.concatenate(groups)
 
-    def _after_epoch(self, session: Session, rows: Rows) -> None:
+    def _after_epoch(self, trainer: Trainer, rows: Rows) -> None:
         if self.dead_code_threshold == 0 or not self._quantization.learned:
             return
-        quantizer = session.core.quantizer
+        quantizer = trainer.core.quantizer
         if not quantizer.has_dead(self.dead_code_threshold):
             return
         n_rows = _RESTART_ROWS_PER_CODE * quantizer.codebook.shape[1]
-        z = self._encodings(session.core, rows, n_rows, session.generator)
-        quantizer.restart_dead(z, self.dead_code_threshold, session.generator)
+        z = self._encodings(trainer.core, rows, n_rows, trainer.generator)
+        quantizer.restart_dead(z, self.dead_code_threshold, trainer.generator)
 
     def transform(self, X: Any) -> Any:
         """Return the codes of X, in the form that `encode` says.
@@ -648,11 +647,10 @@ default="squared_error"
         remedies = ["Lower codebook_size or n_codes" if learned else "Use fewer levels or n_codes"]
         if learned and self.dead_code_threshold == 0:
             remedies.append("set dead_code_threshold=0.05, which restarts codes that are not used")
-        warnings.warn(
+        warn(
             f"{n_used} of {n_possible} codes are used by the training rows. "
             f"{', or '.join(remedies)}.",
             UserWarning,
-            stacklevel=6,
         )
 
     def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from skae._data.batches import ResidentRows
-from skae._training.loop import HeldOut
 from skae._training.step import Step, even_slices
+from skae._training.validation import ValidationSet
 from skae.modules import MLP, VAE, VQVAE, Autoencoder, VectorQuantizer
 from skae.objectives import (
     CodebookLoss,
@@ -115,7 +115,7 @@ def test_held_out_rows_are_judged_without_dropout():
     """Their loss is that of the whole network."""
     (x,) = batches(1)
     core, objective = make_core("autoencoder")
-    losses = HeldOut(core, objective, ResidentRows(x), generator()).losses()
+    losses = ValidationSet(core, objective, ResidentRows(x), generator()).losses()
 
     torch.testing.assert_close(losses, (core(x).x_hat - x).square().sum(1))
 
