@@ -49,6 +49,8 @@ _CODE_DIM = 4
 _CODEBOOK_SIZE = 256
 _KMEANS_ROWS_PER_CODE = 40
 _RESTART_ROWS_PER_CODE = 4
+# k-means is made of pieces, each of about this share of an iteration's work.
+_KMEANS_PIECES = 10
 _PRIOR = Kind(
     "an object with fit, sample and log_prob",
     lambda value: (
@@ -412,7 +414,7 @@ default="squared_error"
         start_at_axes(core, axes, self._recipe.loss, scaling)
         _, size, _ = core.quantizer.codebook.shape
         z = self._encodings(core, rows, _KMEANS_ROWS_PER_CODE * size, generator)
-        with threads_for(z.numel() * size):
+        with threads_for(z.numel() * size // _KMEANS_PIECES):
             core.quantizer.start(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
 
     @torch.no_grad()

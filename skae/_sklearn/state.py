@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
 from .._runtime.modes import own_modes
+from .._runtime.threads import OneThread
 from .._runtime.warnings import warn
 from .._version import __version__
 
@@ -28,7 +29,7 @@ class GuardedState(BaseEstimator):
         """Yield a copy to fit, whose state this estimator takes over if nothing is raised."""
         draft = type(self).__new__(type(self))
         draft.__dict__.update(self.__dict__)
-        with own_modes(gradients=True):
+        with own_modes(gradients=True), OneThread():  # large work asks for more: `threads_for`
             yield draft
         self.__dict__ = draft.__dict__
 

@@ -10,6 +10,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from .._data.batches import Rows
+from .._runtime.modes import flushed_denormals
+from .._runtime.threads import threads_for
 from ..modules import Autoencoder
 from ..objectives import Objective, Schedule, SquaredError, Term
 from ..objectives._schedules import value_at
@@ -81,9 +83,10 @@ def pretrain_greedily(
         pair = Autoencoder(encode, decode)
         objective = Objective(SquaredError() if trained else loss)
         step = Step(pair, objective, generator, learning_rate=rate)
-        for _ in range(math.ceil(max_iter / 10)):
-            for x in seen.epoch(batch_size, generator):
-                step(x)
+        with flushed_denormals(), threads_for(batch_size * pair.largest_matrix):
+            for _ in range(math.ceil(max_iter / 10)):
+                for x in seen.epoch(batch_size, generator):
+                    step(x)
         trained.append(encode)
 
 

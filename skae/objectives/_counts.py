@@ -17,6 +17,9 @@ from ._schedules import Schedule
 # Rates reach 1e13 before they stop growing exponentially; float32 overflows at e^88.
 LARGEST_LOG_RATE = 30.0
 
+# NumPy draws Poisson counts of means up to about 9e18; beyond this they are normal to rounding.
+_LARGEST_DRAWN = 1e15
+
 # Of the negative binomial: below, it is a Poisson distribution to rounding.
 _DISPERSIONS = (1e-6, 1e6)
 
@@ -102,8 +105,8 @@ class Poisson(_Counts):
     def sample(
         self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Draw counts."""
-        return rng.poisson(mean).astype(np.float64)
+        """Draw counts; means beyond what NumPy can draw from are drawn as normals."""
+        return _draw_counts(mean, rng)
 
 
 class NegativeBinomial(_Counts):
@@ -201,8 +204,8 @@ class NegativeBinomial(_Counts):
     ) -> np.ndarray:
         """Draw rates, and counts of these."""
         dispersion = np.clip(dispersion, *_DISPERSIONS)
-        rates = rng.gamma(1 / dispersion, dispersion * mean)
-        return rng.poisson(rates).astype(np.float64)
+        rates = rng.gamma(1 / dispersion, dispersion * np.maximum(mean, 0.0))
+        return _draw_counts(rates, rng)
 
     def dispersion_for(self, variance: Any, mean: Any) -> Any:
         """Return the dispersion with which counts with a mean have a variance."""
@@ -212,3 +215,12 @@ class NegativeBinomial(_Counts):
     def fixed_dispersion(self, unit: Any) -> Any:
         """Return the dispersion, if it is fixed."""
         return self.dispersion if is_fixed(self, "dispersion", _DISPERSIONS) else None
+
+
+def _draw_counts(rates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw Poisson counts; rates that rounding made negative are zero, huge ones give normals."""
+    rates = np.maximum(rates, 0.0)
+    counts = rng.poisson(np.minimum(rates, _LARGEST_DRAWN)).astype(np.float64)
+    huge = rates > _LARGEST_DRAWN
+    counts[huge] = np.rint(rates[huge] + np.sqrt(rates[huge]) * rng.standard_normal(huge.sum()))
+    return counts
