@@ -10,6 +10,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+# Workers that run side by side have one thread each; tests of several threads ask for them.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+
 
 def pytest_runtest_setup(item):
     """Skip the tests marked `gpu` where there is no CUDA device."""

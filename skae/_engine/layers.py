@@ -144,6 +144,11 @@ def _write_activation(program: Program, activation: nn.Module | None, h: Signal)
     return y
 
 
+def on_buffers(net: nn.Module) -> nn.Module:
+    """Return a network of dense layers on buffers, and any other as it is."""
+    return OnBuffers(net) if isinstance(net, Network) and net.dense_layers() else net
+
+
 class OnBuffers(nn.Module):
     """A network of dense layers that allocates nothing for numbers of rows that it has seen before.
 

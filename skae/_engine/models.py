@@ -190,8 +190,8 @@ class Passes:
         rounds: bool,
     ) -> None:
         like = next((p.detach() for p in core.parameters() if p.requires_grad), None)
-        nets = isinstance(core.encoder, Network) and isinstance(core.decoder, Network)
-        if like is None or not nets:
+        nets = core.encoder, core.decoder
+        if like is None or not all(isinstance(net, Network) for net in nets):
             raise NotComposable
         self.unit = terms[0].gradient_unit
         self._program = Program(n_rows, like, rounds=rounds)

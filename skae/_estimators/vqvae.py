@@ -37,8 +37,7 @@ from .._sklearn.params import Constraint, Kind, OneOf, integer, real
 from .._training.defaults import rows_per_batch
 from .._training.trainer import Trainer
 from ..modules import VQVAE, Core, Quantizer, perplexity
-from ..objectives import Likelihood, Loss, Schedule
-from ..priors import CodePrior
+from ..objectives import Loss, Schedule
 from ..quantization import Quantization
 from .base import GenerativeAutoencoder
 from .fitting import kept, same
@@ -375,7 +374,7 @@ default="squared_error"
     def _make_recipe(self) -> Recipe:
         quantization = resolve(self.quantizer, QUANTIZERS)
         prior = resolve(self.prior, PRIORS)
-        if isinstance(prior, CodePrior):
+        if hasattr(prior, "check"):
             prior.check()
         if self.n_components is not None:
             self._check_codes(quantization, int(self.n_components))
@@ -669,7 +668,7 @@ default="squared_error"
 
     def _with_noise(self, rows: np.ndarray, generator: Generator) -> np.ndarray:
         loss = self._net.link
-        if isinstance(loss, Likelihood):
+        if hasattr(loss, "sample"):
             return scattered(rows, loss, np.asarray(1.0), self._net.scaling, generator)
         noise = draw_from_quantiles(len(rows), self._noise_quantiles, generator)
         return rows + noise * np.sqrt(self.noise_variance_)

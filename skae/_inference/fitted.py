@@ -14,10 +14,10 @@ from torch import Generator, Tensor
 
 from .._data.rows import as_array
 from .._data.scaling import Scaling
-from .._engine.layers import OnBuffers
+from .._engine.layers import on_buffers
 from .._latent.basis import LatentBasis
 from .._runtime.isolation import isolated_for, seed_alike
-from ..modules import MLP, Core, MirroredMLP
+from ..modules import Core
 from ..modules._custom import with_networks
 from ..objectives import Loss
 from .blocks import cut, map_blocks, rows_per_block
@@ -323,9 +323,7 @@ def _taken_from(idle: list[_Workspace]) -> _Workspace | None:
 
 def _on_buffers(core: Core) -> Core:
     """Return a core for one thread, with the same weights, whose perceptrons allocate nothing."""
-    return with_networks(
-        core, lambda net: OnBuffers(net) if isinstance(net, MLP | MirroredMLP) else net
-    )
+    return with_networks(core, on_buffers)
 
 
 def _copy(rows: np.ndarray, place: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ import torch
 from .._data.centred import CentredRows
 from .._data.scaling import Scaling
 from .._runtime.threads import threads_for
-from ..modules import MLP, MirroredMLP
 from ..objectives import Likelihood
 from .pca import PrincipalAxes, sum_of_products
 
@@ -69,7 +68,7 @@ def start_probabilistic(
     spread = _noise_variances(likelihood, axes, scaling)
     if axes is None:
         _start_dispersion(core, spread, scaling)
-        if raw and isinstance(core.decoder, MLP | MirroredMLP):
+        if raw:
             core.decoder.offset_outputs(torch.from_numpy(offset))
         return
     gradient, noise = np.ones_like(shift), spread

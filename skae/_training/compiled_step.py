@@ -38,6 +38,8 @@ class CompiledGradients:
         If a term has a parameter that is not valid.
     """
 
+    is_compiled = True
+
     def __init__(
         self, core: Core, objective: Objective, gradient: Tensor, *, corrupted: bool, rounds: bool
     ) -> None:

@@ -144,7 +144,7 @@ class Step:
     @property
     def is_compiled(self) -> bool:
         """Whether gradients are compiled."""
-        return isinstance(self._gradients, CompiledGradients)
+        return self._gradients.is_compiled
 
     @property
     def schedules_finished(self) -> bool:
@@ -188,9 +188,8 @@ class Step:
 
     def batch_buffer(self, n_rows: int) -> Tensor | None:
         """Return a tensor that a batch of `n_rows` rows may be written to before its step."""
-        gradients = self._gradients
-        one_pass = self._n_ranks == 1 and len(self._slices(n_rows)) == 1
-        if not (isinstance(gradients, CompiledGradients) and one_pass):
+        gradients: Any = self._gradients
+        if not self.is_compiled or self._n_ranks > 1 or len(self._slices(n_rows)) > 1:
             return None
         if self.corrupt is not None or self._generator_is_needed:
             return gradients.passes(n_rows).x
@@ -295,6 +294,8 @@ class AutogradGradients:
 
     The parameters are those of `CompiledGradients`.
     """
+
+    is_compiled = False
 
     def __init__(self, core: Core, objective: Objective, gradient: Tensor, *, rounds: bool) -> None:
         self.core, self.objective, self.gradient = core, objective, gradient

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, nn
@@ -65,7 +66,7 @@ def build_core(
     widths = list(hidden_layer_sizes)
     perceptron = partial(MLP, activation=activation, skip=skip)
     first = _build_part("encoder", encoder, n_features, n_encoded, perceptron, widths, generator)
-    if tied_weights and isinstance(first, MLP):
+    if tied_weights:
         return make(first, MirroredMLP(first))
     widths = widths[::-1]
     second = _build_part(
@@ -91,7 +92,7 @@ def _build_part(
     perceptron: Callable[..., MLP],
     widths: Sequence[int],
     generator: Generator,
-) -> nn.Module:
+) -> Any:
     """Return a perceptron for None, a deep copy of a module, or what a callable makes."""
     if part is None:
         return perceptron(n_in, n_out, widths, generator=generator)

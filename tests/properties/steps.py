@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from skae._training.step import AutogradStep, make_step
+from skae._training.step import Step
 from skae.modules import (
     MLP,
     VAE,
@@ -160,7 +160,8 @@ def quantized_autoencoders(draw, n_features):
 def models(n_features):
     """Return a strategy of networks of any family with an objective."""
     return st.one_of(
-        autoencoders(n_features), variational_autoencoders(n_features),
+        autoencoders(n_features),
+        variational_autoencoders(n_features),
         quantized_autoencoders(n_features),
     )
 
@@ -181,12 +182,12 @@ def step_settings():
 
 def compiled(core, objective, **settings):
     """Return a step as training makes it: its gradients are compiled where they can be."""
-    return make_step(deepcopy(core), deepcopy(objective), generator(6), **settings)
+    return Step(deepcopy(core), deepcopy(objective), generator(6), **settings)
 
 
 def by_autograd(core, objective, **settings):
     """Return a step that differentiates automatically."""
-    return AutogradStep(deepcopy(core), deepcopy(objective), generator(6), **settings)
+    return Step(deepcopy(core), deepcopy(objective), generator(6), compiled=False, **settings)
 
 
 def after(step, x, progress=1.0, in_buffer=False):

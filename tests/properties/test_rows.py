@@ -19,7 +19,6 @@ from .estimators import (
 from .rows import DTYPES, LAYOUTS, hostile_rows, normal_rows, ordinary_rows
 
 
-
 def models(kinds):
     """Return a strategy of small models of some kinds."""
     return st.builds(
@@ -42,8 +41,7 @@ def outcome(model, X, use=results):
         try:
             return use(model.fit(X), X)
         except REFUSALS as error:
-            assert str(error)
-            return None
+            return None if str(error) else error
 
 
 @given(model=MODELS, X=hostile_rows(), layout=st.sampled_from(sorted(LAYOUTS)))

@@ -13,9 +13,7 @@ NUMBERS = st.floats(-1e100, 1e100)
 POSITIVE = st.floats(1e-100, 1e100)
 PROGRESS = st.floats(0, 1)
 SCHEDULES = st.one_of(
-    st.builds(
-        LinearWarmup, fraction=st.floats(0, 1, exclude_min=True), start=NUMBERS, end=NUMBERS
-    ),
+    st.builds(LinearWarmup, fraction=st.floats(0, 1, exclude_min=True), start=NUMBERS, end=NUMBERS),
     st.builds(CosineDecay, start=NUMBERS, end=NUMBERS),
     st.builds(ExponentialDecay, start=POSITIVE, end=POSITIVE),
 )
@@ -67,7 +65,9 @@ class Constant(Schedule):
         return self.value
 
 
-@given(value=st.none() | st.booleans() | st.just("1") | st.floats() | st.integers(), progress=PROGRESS)
+@given(
+    value=st.none() | st.booleans() | st.just("1") | st.floats() | st.integers(), progress=PROGRESS
+)
 def test_what_a_schedule_returns_is_checked(value, progress):
     """It is a number in the range that is asked for, or an error that shows schedule and value."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
