@@ -10,6 +10,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+pytest.register_assert_rewrite("tests.contract.checks")
+
 
 def pytest_runtest_setup(item):
     """Skip the tests marked `gpu` where there is no CUDA device."""
