@@ -97,4 +97,5 @@ def test_pickle_of_another_version(fitted, blobs):
     loaded = type(fitted).__new__(type(fitted))
     with pytest.warns(InconsistentVersionWarning, match=r"skae 0\.0\.99"):
         loaded.__setstate__(state)
+    assert "_skae_version" not in vars(loaded)
     assert_same(outputs(loaded, blobs), outputs(fitted, blobs))
