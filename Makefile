@@ -31,7 +31,7 @@ demo: .venv/.installed  ## run the demonstration
 	.venv/bin/python -u examples/demo.py
 
 test: .venv/.installed  ## run the tests with the newest dependencies
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto
 
 lint: .venv/.installed  ## check style, types and spelling
 	.venv/bin/ruff check
@@ -40,7 +40,7 @@ lint: .venv/.installed  ## check style, types and spelling
 	.venv/bin/codespell
 
 oldest: .venv-oldest/.installed  ## run the estimator contract with the oldest dependencies
-	.venv-oldest/bin/python -m pytest tests/contract
+	.venv-oldest/bin/python -m pytest -n auto tests/contract
 
 docs: .venv/.installed-docs  ## build the documentation into docs/_build
 	.venv/bin/python -m sphinx -n -W -b html docs docs/_build/html

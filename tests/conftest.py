@@ -4,21 +4,31 @@ import os
 
 # SciPy reads it when it is imported: with it scikit-learn's array-API checks run.
 os.environ["SCIPY_ARRAY_API"] = "1"
+# Tests that run side by side have a core each. OpenMP and MKL read it when they are loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
-# Workers that run side by side have one thread each; tests of several threads ask for them.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)
+pytest.register_assert_rewrite("tests.contract.checks")
 
 
 def pytest_runtest_setup(item):
     """Skip the tests marked `gpu` where there is no CUDA device."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture
+def two_threads():
+    """Let torch use two threads, however many tests run side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ def test_wide_rows_come_in_small_blocks():
     assert rows_per_block(100_000) == 128
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("work", [0, 10**12])
 def test_blocks_come_back_in_order_whoever_works_on_them(work):
     """Threads share the blocks, each on one thread of torch, without gradients."""
