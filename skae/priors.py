@@ -219,8 +219,8 @@ class IndependentPrior(CodePrior):
         self.frequencies_ = _smoothed(self._counts)
 
     def _log_prob(self, codes: np.ndarray) -> np.ndarray:
-        odds: np.ndarray = self.frequencies_[np.arange(self.n_codes_), codes]
-        return np.log(odds).sum(1)
+        probabilities: np.ndarray = self.frequencies_[np.arange(self.n_codes_), codes]
+        return np.log(probabilities).sum(1)
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         weights = torch.tensor(self.frequencies_, device="cpu", dtype=torch.float64)
@@ -256,7 +256,7 @@ class UniformPrior(IndependentPrior):
 
 
 class AutoregressivePrior(CodePrior):
-    r"""Each code's odds given the codes before it, from a small causal network [1]_.
+    r"""Each code's probability given the codes before it, from a small causal network [1]_.
 
     .. math:: p(c_1 \dots c_n) = \prod_i p(c_i | c_1 \dots c_{i-1})
 

@@ -88,8 +88,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
         progress is counted in epochs of `max_iter`.
     dropout : float or Schedule, default=0.0
-        Odds in [0, 1) that a hidden unit is switched off for a row and step of training; the linear
-        path is spared. Networks of your own bring their own dropout.
+        Probability in [0, 1) that a hidden unit is switched off for a row and step of training; the
+        linear path has no dropout. Networks of your own bring their own.
     weight_decay : float or Schedule, default=0.0
         Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
     max_grad_norm : float or Schedule, default=None

@@ -106,8 +106,8 @@ class VQVAETransformer(GenerativeAutoencoder):
         Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
         progress is counted in epochs of `max_iter`.
     dropout : float or Schedule, default=0.0
-        Odds in [0, 1) that a hidden unit is switched off for a row and step of training; the linear
-        path is spared. Networks of your own bring their own dropout.
+        Probability in [0, 1) that a hidden unit is switched off for a row and step of training; the
+        linear path has no dropout. Networks of your own bring their own.
     weight_decay : float or Schedule, default=0.0
         Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
     max_grad_norm : float or Schedule, default=None
@@ -166,7 +166,8 @@ default="squared_error"
     prior : {"autoregressive", "independent", "uniform"} or object, default="independent"
         How the codes of a row go together, which is learned after they are found, for `sample` and
         `bits_per_row`. "independent", the codes' frequencies, costs nothing. "autoregressive" is
-        for draws that are like the rows: a small network learns each code's odds given those before
+        for draws that are like the rows: a small network learns each code's probability given those
+        before
         it, which takes time. "uniform" learns nothing. Or an object of `skae.priors`, or of your
         own with ``fit(codes)``, ``sample(n_samples)`` and ``log_prob(codes)`` in nats per row.
 

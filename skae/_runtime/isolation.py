@@ -1,4 +1,4 @@
-"""Isolated state of torch's global generators and defaults, for code of the user's own."""
+"""Isolated state of torch's global generators and defaults, for code of the user's."""
 
 from __future__ import annotations
 

@@ -71,6 +71,7 @@ class OneThread:
 
 def _limits() -> list[int]:
     """Return the limits of the calling thread: MKL's, 0 for none, and those of OpenMP."""
+    torch.get_num_threads()  # a thread's first call of torch sets its limits, so it goes first
     limit_mkl = _mkl_limit()
     mkl = limit_mkl(1)
     limit_mkl(mkl)

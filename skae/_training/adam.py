@@ -14,14 +14,14 @@ from .._engine.kernels import adam_update
 class Adam:
     """Adam [1]_, each update of which is one fused operation on flat vectors.
 
-    Weight decay is decoupled [2]_ and spares some weights.
+    Weight decay is decoupled [2]_ and leaves some weights out.
 
     Parameters
     ----------
     parameters : sequence of torch.nn.Parameter
         What is learned. They become views of `weights`, and their gradients of `gradient`.
-    spared : collection of int
-        ``id`` of those that weight decay spares.
+    no_decay : collection of int
+        ``id`` of those without weight decay.
 
     Attributes
     ----------
@@ -36,14 +36,14 @@ class Adam:
     .. [2] Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], spared: Collection[int]) -> None:
-        parameters = sorted(parameters, key=lambda p: id(p) in spared)
+    def __init__(self, parameters: Sequence[nn.Parameter], no_decay: Collection[int]) -> None:
+        parameters = sorted(parameters, key=lambda p: id(p) in no_decay)
         device = next((p.device for p in parameters), torch.device("cpu"))
         dtype = next((p.dtype for p in parameters), torch.float32)
         sizes = [p.numel() for p in parameters]
         self.weights = torch.zeros(sum(sizes), device=device, dtype=dtype)
         self.gradient = torch.zeros_like(self.weights)
-        self._decayed = self.weights[: sum(p.numel() for p in parameters if id(p) not in spared)]
+        self._decayed = self.weights[: sum(p.numel() for p in parameters if id(p) not in no_decay)]
         views = zip(self.weights.split(sizes), self.gradient.split(sizes), strict=True)
         for parameter, (weight, gradient) in zip(parameters, views, strict=True):
             weight.copy_(parameter.detach().reshape(-1))

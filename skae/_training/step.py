@@ -40,7 +40,7 @@ def even_slices(n_rows: int, most: int) -> list[slice]:
 def corrupted(x: Tensor, corrupt: Corrupt | None, generator: Generator) -> Tensor:
     """Return what the encoder is given for a batch x; `corrupt` works on a copy.
 
-    A callable of the user's own may draw from torch's global generators: they are lent to it.
+    A callable of the user's may draw from torch's global generators: these are isolated for it.
 
     Raises
     ------
@@ -251,11 +251,11 @@ class Step:
         self._n_rows = 0
         return float(mean)  # the epoch's one wait for the device
 
-    def snapshot(self, spare: list[Tensor] | None = None) -> list[Tensor]:
-        """Return copies of all that training changes, in the tensors of a `spare` snapshot."""
-        if spare is None:
+    def snapshot(self, reuse: list[Tensor] | None = None) -> list[Tensor]:
+        """Return copies of all that training changes, in the tensors of a snapshot to `reuse`."""
+        if reuse is None:
             return [tensor.clone() for tensor in self._state()]
-        return [saved.copy_(tensor) for saved, tensor in zip(spare, self._state(), strict=True)]
+        return [saved.copy_(tensor) for saved, tensor in zip(reuse, self._state(), strict=True)]
 
     def restore(self, snapshot: list[Tensor]) -> None:
         """Go back to a snapshot."""

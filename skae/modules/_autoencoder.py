@@ -32,8 +32,8 @@ class Autoencoder(Core):
         What the encoder's output goes through, (batch, n_components) to the same shape.
     ordered : bool, default=False
         Whether `draw_noise` draws how many of the first codes each row may use (nested dropout
-        [1]_): k of them with odds in proportion to ``k ** -0.5``. With equal odds the first codes
-        are left behind, and with odds that fall faster the last ones.
+        [1]_): k of them with a probability in proportion to ``k ** -0.5``. With equal ones the first
+        codes are left behind, and with ones that fall faster the last.
     n_components : int, default=1
         Number of codes; used if `ordered`.
 
@@ -83,8 +83,8 @@ class Autoencoder(Core):
         noise = super().draw_noise(n_rows, generator, dropout)
         if self.ordered:
             counts = torch.arange(1, self.n_components + 1, device="cpu", dtype=torch.float32)
-            odds = counts**-0.5
-            drawn = torch.multinomial(odds, n_rows, replacement=True, generator=generator)
+            weights = counts**-0.5
+            drawn = torch.multinomial(weights, n_rows, replacement=True, generator=generator)
             noise["kept"] = drawn[:, None] + 1
         return noise
 

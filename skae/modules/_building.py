@@ -1,4 +1,4 @@
-"""Building a core: built-in perceptrons, or the user's own encoder and decoder."""
+"""Building a core: built-in perceptrons, or custom encoders and decoders."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build_core(
     skip : bool
         Whether these have a linear path.
     encoder, decoder : torch.nn.Module, callable ``(n_in, n_out) -> torch.nn.Module`` or None
-        The user's own parts; None for a perceptron.
+        Custom parts; None for a perceptron.
     generator : torch.Generator
         Source of the initial weights.
     tied_weights : bool, default=False
@@ -60,7 +60,7 @@ def build_core(
     Raises
     ------
     ValueError
-        If one of the user's own parts returns another shape than it must, or is to be tied.
+        If a custom part returns another shape than it must, or is to be tied.
     """
     check_tied_weights(tied_weights, encoder, decoder)
     widths = list(hidden_layer_sizes)

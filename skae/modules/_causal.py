@@ -1,4 +1,4 @@
-"""The causal autoencoder over codes: each code's odds given the codes before it (NADE)."""
+"""The causal autoencoder over codes: each code's probability given the codes before it (NADE)."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class CausalAutoencoder(Core):
 
     The state before the i-th code starts from a sum of one vector for each code before it, so that
     those of all codes of a row cost one cumulative sum (equations 1 and 2 of [1]_). Then it passes
-    normalised layers with shortcuts. The odds start at those of `start_frequencies`, whatever the
+    normalised layers with shortcuts. The probabilities start at `start_frequencies`, whatever the
     codes before.
 
     Parameters
@@ -167,8 +167,8 @@ class CausalAutoencoder(Core):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-probability of each row of codes in nats, shape (batch,)."""
-        log_odds = self(x).x_hat.log_softmax(2)
-        return log_odds.gather(2, x.long().T[:, :, None])[:, :, 0].sum(0)
+        log_probabilities = self(x).x_hat.log_softmax(2)
+        return log_probabilities.gather(2, x.long().T[:, :, None])[:, :, 0].sum(0)
 
     def sample(self, n_rows: int, generator: Generator) -> Tensor:
         """Draw codes one after the other, int64 of shape (n_rows, n_codes).
@@ -181,8 +181,8 @@ class CausalAutoencoder(Core):
         drawn = []
         for i, offset in enumerate(prefixes.offset):
             state = prefixes.states(sums + offset) @ logits.inner[i]
-            odds = torch.addmm(logits.bias[i], state, logits.outer[i]).softmax(1)
-            code = odds.cpu().multinomial(1, generator=generator)[:, 0].to(sums.device)
+            probabilities = torch.addmm(logits.bias[i], state, logits.outer[i]).softmax(1)
+            code = probabilities.cpu().multinomial(1, generator=generator)[:, 0].to(sums.device)
             sums = sums + prefixes.vectors[i, code] @ prefixes.weight[i]
             drawn.append(code)
         return torch.stack(drawn, 1)

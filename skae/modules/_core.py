@@ -89,7 +89,7 @@ class Core(nn.Module):
 
     @property
     def has_custom_parts(self) -> bool:
-        """Whether encoder or decoder is the user's own, which may draw while it trains."""
+        """Whether encoder or decoder is custom, so that code of the user's runs in it."""
         return any(getattr(part, "is_custom", True) for part in (self.encoder, self.decoder))
 
     @property
@@ -126,6 +126,11 @@ class Core(nn.Module):
         ----------
         steps : Composer
             What the calls are written to, see `skae._engine.models.Composer`.
+
+        Returns
+        -------
+        bool
+            False where gradients are left to automatic differentiation.
         """
         return False
 
@@ -154,11 +159,11 @@ class Core(nn.Module):
         return (noise[part],) if noise and part in noise else ()
 
     def no_decay(self) -> list[nn.Parameter]:
-        """Return the parameters that weight decay spares, beside biases."""
+        """Return the parameters without weight decay, beside biases."""
         return []
 
     def begin_training(self) -> None:
-        """Prepare for training, once the start has been judged, which may come back in the end."""
+        """Prepare for training, once the start has been evaluated, which may be restored in the end."""
 
     def observe(self, x: Tensor, out: Any) -> None:
         """Add a slice of the batch to the statistics that `update` turns into state."""

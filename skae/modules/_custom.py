@@ -1,4 +1,4 @@
-"""Networks of the user's own: checked, wrapped, evaluated in bfloat16 where asked."""
+"""Custom networks: checked, wrapped, evaluated in bfloat16 where asked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BFLOAT16_WORK = 2**22
 
 
 class CustomNetwork(Network):
-    """A network of the user's own.
+    """A custom network: a module of the user's.
 
     It is given copies, so that layers that work in place leave rows and codes as they are, and
     returns their dtype.

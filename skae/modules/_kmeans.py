@@ -110,7 +110,7 @@ def kmeans(
 def _spread(vectors: Tensor, n_centres: int, generator: Generator) -> Tensor:
     """Draw centres from the vectors one by one, far ones more often.
 
-    The odds are the squared distance to the nearest centre drawn before; of some candidates the
+    The probability is in proportion to the squared distance to the nearest centre drawn before; of some candidates the
     one is taken that leaves the smallest sum of these.
     """
     n_sets, n_vectors, dim = vectors.shape
@@ -122,8 +122,8 @@ def _spread(vectors: Tensor, n_centres: int, generator: Generator) -> Tensor:
     centres = vectors.new_zeros(n_sets, n_centres, dim)
     left = vectors.new_ones(n_sets, n_vectors)
     for i in range(n_centres):
-        odds = left.clamp(min=1e-30).cpu()
-        drawn = odds.multinomial(n_trials, replacement=True, generator=generator)
+        weights = left.clamp(min=1e-30).cpu()
+        drawn = weights.multinomial(n_trials, replacement=True, generator=generator)
         candidates = vectors[own[:, None], drawn.to(vectors.device)]  # (n_sets, n_trials, dim)
         distances = torch.baddbmm(norms, candidates, keys, alpha=-2)
         distances += candidates.square().sum(2, keepdim=True)

@@ -37,6 +37,19 @@ class Buffers:
     ----------
     constant : float
         What each row adds to the value, whatever it is; a term adds to it when it is bound.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import torch
+    >>> from skae.objectives import Buffers, SquaredError
+    >>> x, x_hat, gradient = torch.ones(2, 3), torch.zeros(2, 3), torch.zeros(2, 3)
+    >>> out, grad = SimpleNamespace(x_hat=x_hat), SimpleNamespace(x_hat=gradient)
+    >>> add = SquaredError().bind(Buffers(x, out, grad, factor=1.0))
+    >>> add()
+    >>> gradient
+    tensor([[-2., -2., -2.],
+            [-2., -2., -2.]])
     """
 
     def __init__(
@@ -53,19 +66,56 @@ class Buffers:
         self.totals: list[tuple[Tensor, float]] = []
 
     def with_rows(self, x: Tensor) -> Buffers:
-        """Return the same buffers for other rows."""
+        """Return the same buffers for other rows.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_rows, n_features)
+            The rows.
+
+        Returns
+        -------
+        Buffers
+            With the same totals.
+        """
         other = Buffers(x, self.out, self.grad, self.factor, self.residual)
         other.totals = self.totals
         return other
 
     def total(self, *shape: int, factor: float = 1.0) -> Tensor:
-        """Return zeros to add to: their sum, times `factor`, counts as the term's value."""
+        """Return zeros to add to: their sum, times `factor`, counts as the term's value.
+
+        Parameters
+        ----------
+        *shape : int
+            Their shape.
+        factor : float, default=1.0
+            What the sum is multiplied by.
+
+        Returns
+        -------
+        torch.Tensor
+            Zeros in the rows' dtype, on their device.
+        """
         zeros = torch.zeros(shape, dtype=self.x.dtype, device=self.x.device)
         self.totals.append((zeros, factor))
         return zeros
 
     def product(self, a: Tensor, b: Tensor, factor: float = 1.0) -> Bound:
-        """Return what adds ``factor * (a * b).sum()`` to the value; both are contiguous."""
+        """Return what adds ``factor * (a * b).sum()`` to the value.
+
+        Parameters
+        ----------
+        a, b : torch.Tensor
+            Contiguous tensors of one shape.
+        factor : float, default=1.0
+            What the sum is multiplied by.
+
+        Returns
+        -------
+        callable
+            Without arguments.
+        """
         total, row, column = self.total(1, factor=factor), a.view(1, -1), b.view(-1)
 
         def add() -> None:
@@ -74,7 +124,20 @@ class Buffers:
         return add
 
     def scaled(self, gradient: Tensor, factor: float) -> list[Bound]:
-        """Return what multiplies a gradient by a factor: nothing if that is 1."""
+        """Return what multiplies a gradient by a factor: nothing if that is 1.
+
+        Parameters
+        ----------
+        gradient : torch.Tensor
+            The gradient.
+        factor : float
+            The factor.
+
+        Returns
+        -------
+        list of callable
+            One or none, without arguments.
+        """
         return [] if factor == 1 else [lambda: gradient.mul_(factor)]
 
 

@@ -103,7 +103,7 @@ class SaltAndPepperNoise(Corruption):
     Parameters
     ----------
     fraction : float, default=0.1
-        Probability with which an entry is replaced, by either value with equal odds.
+        Probability with which an entry is replaced, by either value equally often.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Likelihoods: Gaussian, Laplace and Bernoulli noise around the decoder's output, or one's own."""
+"""Likelihoods: Gaussian, Laplace and Bernoulli noise around the decoder's output, or yours."""
 
 from __future__ import annotations
 

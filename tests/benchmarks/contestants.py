@@ -337,6 +337,30 @@ def _between(hidden, n_in, n_out):
     return _layers([n_in, *hidden, n_out])
 
 
+def skae_own_loss(X, work, seed):
+    """Train the net by skae with a squared error defined here, which brings its gradient."""
+    import torch
+
+    from skae.objectives import Loss
+
+    class Squares(Loss):
+        def __call__(self, x, out):
+            return (out.x_hat - x).square().sum(1)
+
+        def bind(self, buffers):
+            x, x_hat, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+            total = buffers.total(*x.shape)
+
+            def run():
+                torch.sub(x_hat, x, out=gradient)
+                total.addcmul_(gradient, gradient)
+                gradient.mul_(2 * buffers.factor)
+
+            return run
+
+    return _skae(X, work, seed, loss=Squares(), **_same(work))
+
+
 def skae_defaults(X, work, seed):
     """Train skae's default net, for information: other widths, batches, start and stop."""
     return _skae(X, work, seed)
@@ -359,6 +383,7 @@ CONTESTANTS = {
     "PCA": (pca, ("autoencoder",)),
     "skae": (skae, ("autoencoder", "vae", "vqvae")),
     "skae, bfloat16": (skae_bfloat16, ("autoencoder", "vae", "vqvae")),
+    "skae, own loss": (skae_own_loss, ("autoencoder",)),
     "skae, own modules": (skae_own_modules, ("autoencoder", "vae", "vqvae")),
     "skae, bookkeeping": (skae_bookkeeping, ("autoencoder", "vae", "vqvae")),
     "skae, defaults": (skae_defaults, ("autoencoder", "vae", "vqvae")),
