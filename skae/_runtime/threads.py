@@ -35,6 +35,7 @@ class OneThread:
     """
 
     def __enter__(self) -> None:
+        torch.get_num_threads()  # a thread's first call of torch sets the limits, so it goes first
         runtimes, limit_mkl = _openmp(), _mkl_limit()
         self._before = [runtime.omp_get_max_threads() for runtime in runtimes]
         self._mkl_before = limit_mkl(1)
