@@ -38,7 +38,8 @@ from ._training.defaults import (
     hidden_width_of_prior,
     rows_per_batch,
 )
-from ._training.trainer import Session, make_shared_generator
+from ._training.trainer import Trainer, make_shared_generator
+from ._training.validation import ValidationPlan
 from .modules import CausalAutoencoder
 from .objectives import CodeLength, CosineDecay, Objective
 
@@ -356,41 +357,42 @@ class AutoregressivePrior(CodePrior):
             self.n_iter_, self.validation_loss_curve_ = 0, []
         else:
             build, core = self._net.build, self._net.make_core()
-        session = Session(
+        trainer = Trainer(
             build,
             core,
             self._scaling(),
             resolve_device(self.device or "auto"),
             Objective(CodeLength()),
             generator,
-            link=None,
+            loss=None,
             learning_rate=CosineDecay(self.learning_rate) if first else self.learning_rate,
             weight_decay=_WEIGHT_DECAY,
         )
         max_epochs = epochs_of_prior(self.max_iter, len(codes)) if first else 1
-        self._train(session, codes, max_epochs=max_epochs, judged=first)
-        self._net = session.fitted_net()
+        self._train(trainer, codes, max_epochs=max_epochs, first=first)
+        self._net = trainer.fitted_net()
 
-    def _train(self, session: Session, codes: np.ndarray, *, max_epochs: int, judged: bool) -> None:
+    def _train(self, trainer: Trainer, codes: np.ndarray, *, max_epochs: int, first: bool) -> None:
         n_samples = len(codes)
-        n_held_out = count_held_out("auto", _VALIDATION_FRACTION, n_samples) if judged else 0
-        order = torch.randperm(n_samples, generator=session.generator, device="cpu")
+        n_held_out = count_held_out("auto", _VALIDATION_FRACTION, n_samples) if first else 0
+        order = torch.randperm(n_samples, generator=trainer.generator, device="cpu")
         rows, held_out = (
-            _resident(codes[part.numpy()], session.device)
+            _resident(codes[part.numpy()], trainer.device)
             for part in (order[n_held_out:], order[:n_held_out])
         )
-        history = session.train(
-            rows,
+        plan = ValidationPlan(
             held_out if n_held_out else None,
-            max_epochs=max_epochs if n_held_out or not judged else 0,
-            progress=lambda epoch: epoch / max_epochs,
-            batch_size=rows_per_batch("auto", rows.n_rows),
+            stops_training=n_held_out > 0,
+            start_competes=True,
             n_iter_no_change=self.n_iter_no_change,
             tol=_TOL * self.n_codes_,
-            stops_early=n_held_out > 0,
-            start_counts=True,
-            after_epoch=lambda: None,
-            report=lambda history: None,
+        )
+        history = trainer.train(
+            rows,
+            plan,
+            max_epochs=max_epochs if n_held_out or not first else 0,
+            batch_size=rows_per_batch("auto", rows.n_rows),
+            progress=lambda epoch: epoch / max_epochs,
         )
         self.n_iter_ += history.n_epochs
         self.validation_loss_curve_ = self.validation_loss_curve_ + history.validation_loss_curve

@@ -53,6 +53,22 @@ class Quantization(ABC, BaseEstimator):
         skae.modules.Quantizer
         """
 
+    def check(self, codebook_size: int, code_dim: int) -> None:
+        """Check the parameters, before rows are touched.
+
+        Parameters
+        ----------
+        codebook_size : int
+            Largest number of vectors per codebook.
+        code_dim : int
+            Length of a vector.
+
+        Raises
+        ------
+        ValueError
+            If one is not valid, or does not go with these.
+        """
+
     def terms(self, commitment_weight: float, by_gradient: bool) -> list[Term]:
         """Return what the objective holds beside the reconstruction.
 
@@ -105,10 +121,32 @@ class VectorQuantization(Quantization):
         self.n_stages = n_stages
         self.shared = shared
 
+    def check(self, codebook_size: int, code_dim: int) -> None:
+        """Check `n_stages` and `shared`.
+
+        Parameters
+        ----------
+        codebook_size : int
+            Ignored: any number of vectors will do.
+        code_dim : int
+            Length of a vector.
+
+        Raises
+        ------
+        ValueError
+            If one is not valid.
+        """
+        if not BOOLEAN.allows(self.shared):
+            raise ValueError(f"shared of {self!r} must be a bool. Got {self.shared!r}.")
+        if not integer("[1, inf)").allows(self.n_stages):
+            raise ValueError(
+                f"n_stages of {self!r} must be an int in the range [1, inf). Got {self.n_stages!r}."
+            )
+
     def build(
         self, n_parts: int, codebook_size: int, code_dim: int, decay: float | None
     ) -> Quantizer:
-        """Return codebooks; ValueError if `n_stages` is not 1 or more.
+        """Return codebooks.
 
         Parameters
         ----------
@@ -125,12 +163,6 @@ class VectorQuantization(Quantization):
         -------
         skae.modules.VectorQuantizer
         """
-        if not BOOLEAN.allows(self.shared):
-            raise ValueError(f"shared of {self!r} must be a bool. Got {self.shared!r}.")
-        if not integer("[1, inf)").allows(self.n_stages):
-            raise ValueError(
-                f"n_stages of {self!r} must be an int in the range [1, inf). Got {self.n_stages!r}."
-            )
         return VectorQuantizer(
             n_parts,
             codebook_size,
@@ -180,7 +212,7 @@ class FiniteScalarQuantization(Quantization):
     def build(
         self, n_parts: int, codebook_size: int, code_dim: int, decay: float | None
     ) -> Quantizer:
-        """Return a grid; ValueError if `levels` do not fit.
+        """Return a grid.
 
         Parameters
         ----------
@@ -198,6 +230,23 @@ class FiniteScalarQuantization(Quantization):
         skae.modules.FiniteScalarQuantizer
         """
         return FiniteScalarQuantizer(n_parts, self._levels(codebook_size, code_dim))
+
+    def check(self, codebook_size: int, code_dim: int) -> None:
+        """Check that `levels` go with the other sizes.
+
+        Parameters
+        ----------
+        codebook_size : int
+            Largest number of codes.
+        code_dim : int
+            Length of a vector.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
+        self._levels(codebook_size, code_dim)
 
     def terms(self, commitment_weight: float, by_gradient: bool) -> list[Term]:
         """Return nothing: the bound keeps encodings where the grid is.

@@ -1,13 +1,31 @@
-"""Which library makes a product fastest on this processor."""
+"""The one entry to private torch: names that it may move, each held by a test."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+_aten = torch.ops.aten
+
+Activation = tuple[Callable[..., Any], Callable[..., Any], tuple[float, ...]]
+
+# Activations in place: the function, its derivative from what it returned, and more arguments.
+IN_PLACE: dict[type[nn.Module], Activation] = {
+    nn.ReLU: (torch.relu_, _aten.threshold_backward.grad_input, (0,)),
+    nn.Sigmoid: (torch.sigmoid_, _aten.sigmoid_backward.grad_input, ()),
+    nn.Tanh: (torch.tanh_, _aten.tanh_backward.grad_input, ()),
+}
+# Activations beside what goes in, from which their derivative is computed.
+BESIDE: dict[type[nn.Module], Activation] = {
+    nn.GELU: (torch._C._nn.gelu, _aten.gelu_backward.grad_input, ()),
+    nn.SiLU: (_aten.silu.out, _aten.silu_backward.grad_input, ()),
+}
 
 # Multiply-adds from which a product by oneDNN pays for its set-up and for copying its result.
 _ONEDNN_WORK = 2**23
@@ -45,3 +63,45 @@ def onednn_product(a: Tensor, b: Tensor, out: Tensor, start: Tensor | None) -> N
         out.copy_(product)
     else:
         torch.add(start, product, out=out)
+
+
+def accumulate_gradients(y: Tensor, gradient: Tensor) -> None:
+    """Add gradients, given that in y, to the ``grad`` of what y came from.
+
+    It is what ``torch.Tensor.backward`` does after checks that take as long as the gradients of a
+    small network.
+    """
+    engine = torch.autograd.Variable._execution_engine
+    engine.run_backward((y,), (gradient,), False, False, (), True, accumulate_grad=True)
+
+
+def zero_all(tensors: list[Tensor]) -> None:
+    """Set tensors to zero in one call."""
+    torch._foreach_zero_(tensors)
+
+
+def adam_update(
+    weights: Tensor, gradient: Tensor, state: Sequence[Tensor], rate: float, divisor: float
+) -> Callable[[], Any]:
+    """Return a call that makes Adam's update of flat weights, for the gradient over a divisor.
+
+    `state` are first moment, second moment and number of steps, which the caller counts.
+    """
+    first, second, n_steps = state
+    return partial(
+        torch._fused_adam_,
+        [weights],
+        [gradient],
+        [first],
+        [second],
+        [],
+        [n_steps],
+        lr=rate,
+        beta1=0.9,
+        beta2=0.999,
+        weight_decay=0.0,
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+        grad_scale=torch.tensor(divisor, dtype=torch.float32, device=weights.device),
+    )

@@ -1,111 +1,62 @@
-"""Layers as calls forward and backward: perceptrons, and networks that autograd differentiates."""
+"""Networks as calls forward and backward: dense layers, and what autograd differentiates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..modules import MLP, MirroredMLP
-from ..modules._custom import CustomNetwork, Rounded
-from .program import Program, Signal, _aten, accumulate_gradients
-
-Activation = Callable[["Program", "Signal"], "Signal"]
-
-
-class _Layer(NamedTuple):
-    """An affine map ``x @ matrix + bias`` and the loss's gradients in its weights."""
-
-    weight: Tensor
-    bias: Tensor | None  # (n_out,)
-    transposed: bool  # whether the matrix is the weight's transpose
-
-    @property
-    def matrix(self) -> Tensor:  # (n_in, n_out)
-        """What rows are multiplied by."""
-        return self._oriented(self.weight.detach())
-
-    @property
-    def matrix_gradient(self) -> Tensor:
-        """Where the gradient in the matrix is to be written."""
-        return self._oriented(_gradient_of(self.weight))
-
-    def _oriented(self, weight: Tensor) -> Tensor:
-        return weight.t() if self.transposed else weight
+from ..modules._custom import Rounded
+from ..modules._network import Dense, DenseLayers, Network
+from .kernels import BESIDE, IN_PLACE, accumulate_gradients, zero_all
+from .program import Program, Signal
 
 
-def _gradient_of(parameter: Tensor) -> Tensor:
-    if parameter.grad is None:
-        raise ValueError("The parameter has no place for its gradient.")
-    return parameter.grad
-
-
-def perceptron(
-    program: Program,
-    net: MLP | MirroredMLP,
-    x: Signal,
-    y: Signal,
-    mask: Tensor | None,
-    *,
-    returns: bool = True,
-) -> None:
-    """Write a perceptron's pass from x to y.
+def write_network(
+    program: Program, net: Network, x: Signal, y: Signal, mask: Tensor | None, *, inputs: bool
+) -> bool:
+    """Write a network's pass from x to y; return whether that can be done.
 
     Parameters
     ----------
     program : Program
-        Where the calls go.
-    net : MLP or MirroredMLP
-        The perceptron.
+        What the calls are written to.
+    net : Network
+        The network. A custom one, which does not show its layers, is differentiated automatically.
     x, y : Signal
         What goes in and what comes out.
     mask : torch.Tensor of shape (n_rows, sum of hidden widths) or None
         What hidden units are multiplied by.
-    returns : bool, default=True
+    inputs : bool
         Whether the gradient in x is asked for.
     """
-    hidden, last, direct = _layers(net)
-    widths = net.hidden_layer_sizes
-    factors: Any = [None] * len(hidden) if mask is None else mask.split(widths, dim=1)
-    h = x
-    for (layer, activate), factor in zip(hidden, factors, strict=True):
-        h_next = program.signal(layer.matrix.shape[1])
-        _affine(program, [(h, layer, returns or h is not x)], h_next)
-        h = activate(program, h_next)
-        if factor is not None:
-            h = multiplied(program, h, factor)
-    paths = [(h, last, returns or h is not x)] if last else []
-    paths += [(x, direct, returns)] if direct else []
-    _affine(program, paths, y)
+    layers = net.dense_layers()
+    if layers is not None:
+        _write_dense(program, layers, x, y, mask, inputs)
+    elif net.is_custom:
+        _write_custom(program, net, x, y, inputs)
+    return layers is not None or net.is_custom
 
 
-def network(
-    program: Program,
-    net: MLP | MirroredMLP | CustomNetwork,
-    x: Signal,
-    y: Signal,
-    mask: Tensor | None,
-    *,
-    returns: bool = True,
-) -> None:
-    """Write the pass of a perceptron, see `perceptron`, or of a network of the user's own.
+def gradient_of(parameter: Tensor) -> Tensor:
+    """Return the tensor in which a parameter's gradient is to be written; ValueError without."""
+    if parameter.grad is None:
+        raise ValueError("The parameter has no tensor for its gradient.")
+    return parameter.grad
 
-    The latter is differentiated automatically.
-    """
-    if not isinstance(net, CustomNetwork):
-        perceptron(program, net, x, y, mask, returns=returns)
-        return
-    gradients = [_gradient_of(weight) for weight in net.parameters() if weight.requires_grad]
+
+def _write_custom(program: Program, net: Network, x: Signal, y: Signal, inputs: bool) -> None:
+    gradients = [gradient_of(weight) for weight in net.parameters() if weight.requires_grad]
     evaluate = Rounded(net) if program.rounds else net
     ends: list[Tensor] = []
 
     def forward() -> None:
         if gradients:  # before any is written, as networks may share weights
-            torch._foreach_zero_(gradients)
+            zero_all(gradients)
         with torch.enable_grad():
-            x_in = x.value.detach().requires_grad_(returns)
+            x_in = x.value.detach().requires_grad_(inputs)
             ends[:] = x_in, evaluate.forward(x_in)
         y.value.copy_(ends[1].detach())
 
@@ -113,86 +64,37 @@ def network(
         x_in, y_out = ends
         if y_out.requires_grad:
             accumulate_gradients(y_out, y.gradient)
-        if returns:
+        if inputs:
             x.gradient.zero_() if x_in.grad is None else x.gradient.copy_(x_in.grad)
 
     program.call(forward)
     program.on_backward(lambda: program.call(backward))
 
 
-def width_of(net: MLP | MirroredMLP | CustomNetwork) -> tuple[int, int]:
-    """Return the number of a network's inputs and outputs."""
-    if isinstance(net, CustomNetwork):
-        return net.n_in, net.n_out
-    if isinstance(net, MirroredMLP):
-        n_out, n_in = width_of(net.source)
-        return n_in, n_out
-    if net.linear is not None:
-        return net.linear.in_features, net.linear.out_features
-    first, *_, last = net.linears()
-    return first.in_features, last.out_features
+def _write_dense(
+    program: Program, layers: DenseLayers, x: Signal, y: Signal, mask: Tensor | None, inputs: bool
+) -> None:
+    widths = [_matrix(layer, Tensor.detach).shape[1] for layer in layers.hidden]
+    factors: Any = [None] * len(widths) if mask is None else mask.split(widths, dim=1)
+    h = x
+    for layer, width, factor in zip(layers.hidden, widths, factors, strict=True):
+        h_next = program.signal(width)
+        _write_affine(program, [(h, layer, inputs or h is not x)], h_next)
+        h = _write_activation(program, layer.activation, h_next)
+        if factor is not None:
+            h = multiplied(program, h, factor)
+    paths = [(h, layers.last, inputs or h is not x)] if layers.last else []
+    paths += [(x, layers.linear, inputs)] if layers.linear else []
+    _write_affine(program, paths, y)
 
 
-class OnBuffers(nn.Module):
-    """A perceptron that allocates nothing for blocks of as many rows as it has been given before.
-
-    What it returns holds until the next call; only one thread may call it at a time.
-
-    Parameters
-    ----------
-    net : MLP or MirroredMLP
-        The perceptron, whose weights are used where they are.
-    """
-
-    def __init__(self, net: MLP | MirroredMLP) -> None:
-        super().__init__()
-        self._net = (net,)  # in a tuple: it is not this module's
-        self._programs: dict[int, tuple[Program, Tensor, Tensor]] = {}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map rows (n_rows, n_in) to (n_rows, n_out)."""
-        n_rows = x.shape[0]
-        if n_rows not in self._programs:
-            self._programs[n_rows] = _forward_pass(self._net[0], n_rows)
-        program, x_in, y = self._programs[n_rows]
-        x_in.copy_(x)
-        program.replay()
-        return y
+def _matrix(layer: Dense, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what is made of a layer's weight, oriented as the matrix that rows meet."""
+    weight = of(layer.weight)
+    return weight if layer.mirrored else weight.t()
 
 
-def _forward_pass(net: MLP | MirroredMLP, n_rows: int) -> tuple[Program, Tensor, Tensor]:
-    """Return a perceptron's pass, what it reads and what it writes."""
-    program = Program(n_rows, next(net.parameters()), returns=False)
-    x, y = (program.signal(width) for width in width_of(net))
-    perceptron(program, net, x, y, None, returns=False)
-    return program, x.value, y.value
-
-
-def _layers(
-    net: MLP | MirroredMLP,
-) -> tuple[list[tuple[_Layer, Activation]], _Layer | None, _Layer | None]:
-    """Return the hidden layers with their activations, the last layer, and the direct path."""
-    mlp = net if isinstance(net, MLP) else net.source
-    linears, activations = mlp.linears(), list(mlp.layers)[1::2]
-    bias: Tensor | None = None
-    if isinstance(net, MLP):
-        layers = [_Layer(each.weight, each.bias, True) for each in linears]
-        bias = None if mlp.linear is None else mlp.linear.bias
-    else:
-        biases = list(net.biases)
-        pairs = zip(linears, biases, strict=False)
-        layers = [_Layer(each.weight, own, False) for each, own in pairs][::-1]
-        activations = activations[::-1]
-        bias = None if layers else biases[0]
-    direct = None
-    if mlp.linear is not None:
-        direct = _Layer(mlp.linear.weight, bias, isinstance(net, MLP))
-    kinds = [_ACTIVATIONS[type(each)] for each in activations]
-    last = layers.pop() if layers else None
-    return list(zip(layers, kinds, strict=True)), last, direct
-
-
-def _affine(program: Program, paths: list[tuple[Signal, _Layer, bool]], y: Signal) -> None:
+def _write_affine(program: Program, paths: list[tuple[Signal, Dense, bool]], y: Signal) -> None:
     """Write y as the sum of affine maps of signals, whose gradients are asked for or not."""
     bias, *others = [layer.bias.detach() for _, layer, _ in paths if layer.bias is not None]
     for other in others:
@@ -201,67 +103,82 @@ def _affine(program: Program, paths: list[tuple[Signal, _Layer, bool]], y: Signa
         bias = total
     start = bias.expand_as(y.value)
     for x, layer, _ in paths:
-        program.write_product(x.value, layer.matrix, y.value, start)
+        program.write_product(x.value, _matrix(layer, Tensor.detach), y.value, start)
         start = y.value
 
-    def back() -> None:
-        for x, layer, returns in paths:
-            program.add_product(x.value.t(), y.gradient, layer.matrix_gradient)
+    def write_backward() -> None:
+        for x, layer, inputs in paths:
+            program.add_product(x.value.t(), y.gradient, _matrix(layer, gradient_of))
             if layer.bias is not None:
-                program.call(torch.mv, y.gradient.t(), program.ones, out=_gradient_of(layer.bias))
-            if returns:
-                program.add_product(y.gradient, layer.matrix.t(), x.gradient)
+                gradient = gradient_of(layer.bias)
+                program.call(torch.mv, y.gradient.t(), program.ones, out=gradient)
+            if inputs:
+                matrix = _matrix(layer, Tensor.detach)
+                program.add_product(y.gradient, matrix.t(), x.gradient)
 
-    program.on_backward(back)
+    program.on_backward(write_backward)
 
 
 def multiplied(program: Program, h: Signal, factor: Tensor) -> Signal:
-    """Write a product with constant factors, (n_rows, width), and return it."""
+    """Write a product with factors that have no gradient, (n_rows, width), and return it."""
     y = Signal(torch.zeros_like(h.value), h.gradient)
     program.call(torch.mul, h.value, factor, out=y.value)
     program.on_backward(lambda: program.call(torch.mul, h.gradient, factor, out=h.gradient))
     return y
 
 
-def _in_place(function: Callable[..., Any], derivative: Callable[..., Any], *more: Any) -> Any:
-    """Return an activation whose derivative follows from its result."""
-
-    def activate(program: Program, h: Signal) -> Signal:
+def _write_activation(program: Program, activation: nn.Module | None, h: Signal) -> Signal:
+    kind: Any = type(activation)
+    y = h
+    if kind in IN_PLACE:
+        function, derivative, more = IN_PLACE[kind]
         program.call(function, h.value)
-        program.on_backward(
-            lambda: program.call(derivative, h.gradient, h.value, *more, grad_input=h.gradient)
-        )
-        return h
-
-    return activate
-
-
-def _beside(function: Callable[..., Any], derivative: Callable[..., Any]) -> Any:
-    """Return an activation whose derivative needs what went in."""
-
-    def activate(program: Program, h: Signal) -> Signal:
+    elif kind in BESIDE:
+        function, derivative, more = BESIDE[kind]
         y = Signal(torch.zeros_like(h.value), h.gradient)
         program.call(function, h.value, out=y.value)
-        program.on_backward(
-            lambda: program.call(derivative, h.gradient, h.value, grad_input=h.gradient)
-        )
+    else:
+        return h
+    arguments = (h.gradient, h.value, *more)
+    program.on_backward(lambda: program.call(derivative, *arguments, grad_input=h.gradient))
+    return y
+
+
+def on_buffers(net: nn.Module) -> nn.Module:
+    """Return a network of dense layers on buffers, and any other as it is."""
+    return OnBuffers(net) if isinstance(net, Network) and net.dense_layers() else net
+
+
+class OnBuffers(nn.Module):
+    """A network of dense layers that allocates nothing for numbers of rows that it has seen before.
+
+    What it returns holds until the next call; only one thread may call it at a time.
+
+    Parameters
+    ----------
+    net : Network
+        The network, whose weights are used where they are.
+    """
+
+    def __init__(self, net: Network) -> None:
+        super().__init__()
+        self._net = (net,)  # in a tuple: it is not this module's
+        self._programs: dict[int, tuple[Program, Tensor, Tensor]] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows (n_rows, n_in) to (n_rows, n_out)."""
+        n_rows = x.shape[0]
+        if n_rows not in self._programs:
+            self._programs[n_rows] = _forward_program(self._net[0], n_rows)
+        program, x_in, y = self._programs[n_rows]
+        x_in.copy_(x)
+        program.replay()
         return y
 
-    return activate
 
-
-def unchanged(program: Program, h: Signal) -> Signal:
-    """Return a signal as it is."""
-    return h
-
-
-logistic = _in_place(torch.sigmoid_, _aten.sigmoid_backward.grad_input)
-
-_ACTIVATIONS: dict[type, Activation] = {
-    nn.GELU: _beside(torch._C._nn.gelu, _aten.gelu_backward.grad_input),
-    nn.Identity: unchanged,
-    nn.ReLU: _in_place(torch.relu_, _aten.threshold_backward.grad_input, 0),
-    nn.SiLU: _beside(_aten.silu.out, _aten.silu_backward.grad_input),
-    nn.Sigmoid: logistic,
-    nn.Tanh: _in_place(torch.tanh_, _aten.tanh_backward.grad_input),
-}
+def _forward_program(net: Network, n_rows: int) -> tuple[Program, Tensor, Tensor]:
+    """Return a network's pass forward, what it reads and what it writes."""
+    program = Program(n_rows, next(net.parameters()), differentiates=False)
+    x, y = (program.signal(width) for width in (net.n_in, net.n_out))
+    write_network(program, net, x, y, None, inputs=False)
+    return program, x.value, y.value

@@ -1,4 +1,4 @@
-"""Gradients of the built-in networks written out: forward and backward pass on fixed buffers."""
+"""A program: the calls of one pass forward and backward, on buffers made beforehand."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from .kernels import is_faster_by_onednn, onednn_product
 
 Call = Callable[[], Any]
 
-_aten = torch.ops.aten
-
 
 class Signal(NamedTuple):
-    """Values on their way through a network, and the loss's gradient in them, (n_rows, width)."""
+    """Values on their way through a network, and the objective's gradient in them, (n_rows, n)."""
 
     value: Tensor
     gradient: Tensor
@@ -27,11 +25,8 @@ class Signal(NamedTuple):
 class Program:
     """The calls of one pass forward and backward for batches of a fixed number of rows.
 
-    A pass is one list of calls on tensors made beforehand: playing it allocates nothing and decides
-    nothing. What is written forward registers what it does on the way back (`on_backward`), which
-    `turn` writes in reverse order.
-
-    Slopes are those of the loss summed over rows, divided by `unit`.
+    Replaying it allocates little and decides nothing. What is written forward registers what it
+    does backward (`on_backward`), which `write_backward` writes in reverse order.
 
     Parameters
     ----------
@@ -39,33 +34,22 @@ class Program:
         Rows of a batch.
     like : torch.Tensor
         Has the dtype and device to work in.
-    returns : bool, default=True
-        Whether there is a way back, for which signals have room for gradients.
-    updates : bool, default=False
-        Whether what closed forms determine is updated on the way, as these are all rows of a step.
+    differentiates : bool, default=True
+        Whether there is a pass backward, for which signals have room for gradients.
     rounds : bool, default=False
         Whether large products are in bfloat16.
     """
 
     def __init__(
-        self,
-        n_rows: int,
-        like: Tensor,
-        *,
-        returns: bool = True,
-        updates: bool = False,
-        rounds: bool = False,
+        self, n_rows: int, like: Tensor, *, differentiates: bool = True, rounds: bool = False
     ) -> None:
         self.n_rows, self.like = n_rows, like
-        self.returns, self.updates, self.rounds = returns, updates, rounds
-        self._rounded: dict[tuple[Any, ...], Tensor] = {}
-        self.unit = 1.0
+        self.differentiates, self.rounds = differentiates, rounds
         self.calls: list[Call] = []
-        self.sums: list[tuple[Tensor, float]] = []  # of losses: what is added up, and its factor
-        self.loss_per_row = 0.0  # what does not depend on the rows
         self.ones = torch.ones(n_rows, dtype=like.dtype, device=like.device)
-        self._returns: list[Call] = []
-        self._begun: set[int] = set()
+        self._rounded: dict[tuple[Any, ...], Tensor] = {}
+        self._backward: list[Call] = []
+        self._written: set[int] = set()
 
     def buffer(self, *shape: int) -> Tensor:
         """Return a tensor to write to; rows first."""
@@ -74,37 +58,39 @@ class Program:
     def signal(self, width: int) -> Signal:
         """Return a signal to write to."""
         value = self.buffer(self.n_rows, width)
-        return Signal(value, torch.zeros_like(value) if self.returns else value[:0])
+        return Signal(value, torch.zeros_like(value) if self.differentiates else value[:0])
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
         """Add a call."""
-        self.calls.append(partial(function, *arguments, **keywords))
+        more = arguments or keywords
+        self.calls.append(partial(function, *arguments, **keywords) if more else function)
 
     def on_backward(self, write: Call) -> None:
-        """Register what adds the calls for the way back."""
-        self._returns.append(write)
+        """Register what adds the calls of the pass backward."""
+        self._backward.append(write)
 
     def write_backward(self) -> None:
-        """Add the calls for the way back, those of the last part first."""
-        for write in reversed(self._returns):
+        """Add the calls of the pass backward, those of the last part first."""
+        for write in reversed(self._backward):
             write()
 
     def add_product(self, a: Tensor, b: Tensor, out: Tensor) -> None:
         """Write ``a @ b`` to a gradient, or add it to what the pass has written there before."""
-        begun = out.data_ptr() in self._begun
-        self._begun.add(out.data_ptr())
-        self.write_product(a, b, out, out if begun else None)
+        start = out if out.data_ptr() in self._written else None
+        self._written.add(out.data_ptr())
+        self.write_product(a, b, out, start)
 
     def write_product(self, a: Tensor, b: Tensor, out: Tensor, start: Tensor | None) -> None:
         """Write ``a @ b``, or ``start + a @ b``, to `out`."""
-        if self.rounds and a.numel() * b.shape[1] >= _custom.BFLOAT16_WORK:
+        multiply_adds = a.numel() * b.shape[1]
+        if self.rounds and multiply_adds >= _custom.BFLOAT16_WORK:
             product = torch.zeros_like(out, dtype=torch.bfloat16)
             self.call(torch.mm, self._round(a), self._round(b), out=product)
             if start is None:
                 self.call(out.copy_, product)
             else:
                 self.call(torch.add, start, product, out=out)
-        elif is_faster_by_onednn(a.numel() * b.shape[1], out):
+        elif is_faster_by_onednn(multiply_adds, out):
             self.call(onednn_product, a, b, out, start)
         elif start is None:
             self.call(torch.mm, a, b, out=out)
@@ -121,19 +107,6 @@ class Program:
             self.call(self._rounded[key].copy_, factor)
         return self._rounded[key]
 
-    def count_product(self, a: Tensor, b: Tensor, factor: float) -> None:
-        """Count ``factor * (a * b).sum()`` as loss."""
-        total = self.buffer(1)
-        self.call(total.addmv_, a.view(1, -1), b.view(-1))
-        self.sums.append((total, factor))
-
-    def count(self, values: Tensor, factor: float) -> Tensor:
-        """Count ``factor * values.sum()`` as loss; return the tensor that `values` are added to."""
-        total = torch.zeros_like(values)
-        self.call(total.add_, values)
-        self.sums.append((total, factor))
-        return total
-
     def replay(self) -> None:
         """Make the calls."""
         for call in self.calls:
@@ -142,10 +115,9 @@ class Program:
     def captured(self, changed: Sequence[Tensor]) -> Call:
         """Return what makes all calls as one launch: a CUDA graph of them.
 
-        They are made once before, so that libraries have set themselves up, after which sums and
-        what else is `changed` by them is put back.
+        They are made once before, so that libraries have set themselves up, after which all that
+        is `changed` by them is put back.
         """
-        changed = [*(total for total, _ in self.sums), *changed]
         before = [tensor.clone() for tensor in changed]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -158,21 +130,3 @@ class Program:
         with torch.cuda.graph(graph):
             self.replay()
         return graph.replay
-
-    def take_loss(self) -> Tensor:
-        """Return the loss counted since the last time, without `loss_per_row`, float64 ()."""
-        loss = torch.zeros((), dtype=torch.float64, device=self.like.device)
-        for total, factor in self.sums:
-            loss.add_(total.sum(dtype=torch.float64), alpha=factor)
-            total.zero_()
-        return loss
-
-
-def accumulate_gradients(y: Tensor, gradient: Tensor) -> None:
-    """Add the gradients of y, of which the loss has this gradient, to those of what it came from.
-
-    It is what ``torch.Tensor.backward`` does after checks that take as long as the gradients of a
-    small network.
-    """
-    engine = torch.autograd.Variable._execution_engine
-    engine.run_backward((y,), (gradient,), False, False, (), True, accumulate_grad=True)

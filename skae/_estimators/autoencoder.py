@@ -24,12 +24,12 @@ from .._runtime.device import evaluation_device
 from .._sklearn.params import BOOLEAN, NONE, Constraint, OneOf, integer, real
 from .._training.defaults import rows_per_batch
 from .._training.pretraining import pretrain_greedily
-from .._training.step import Corrupt
 from ..modules import Autoencoder, Core
-from ..objectives import CodeActivation, Identity, Loss, Objective, Schedule, Term
-from ..objectives._losses import for_scaled_rows
+from ..modules._building import check_tied_weights
+from ..objectives import CodeActivation, Loss, Schedule
 from .base import BaseAutoencoder
 from .pca_attributes import Description, gain
+from .recipe import Recipe
 from .slots import (
     CODE_ACTIVATIONS,
     CORRUPTIONS,
@@ -351,38 +351,36 @@ default=None
         """
         return pinvh(self.get_covariance())
 
+    def _make_recipe(self) -> Recipe:
+        loss, activation = (
+            deepcopy(resolve(self.loss, LOSSES)),
+            deepcopy(resolve(self.code_activation, CODE_ACTIVATIONS)),
+        )
+        check_tied_weights(self.tied_weights, self.encoder, self.decoder)
+        built_in = self.encoder is None and self.decoder is None
+        hidden = built_in and self.init == "random" and len(self.hidden_layer_sizes) > 0
+        if self.pretraining == "greedy" and not hidden:
+            raise ValueError(
+                "pretraining='greedy' needs built-in networks with hidden layers and without a PCA "
+                "start, which it replaces. Set init='random', hidden_layer_sizes to one width or "
+                "more, and encoder and decoder to None; or leave pretraining at None."
+            )
+        recipe = Recipe(
+            loss,
+            tuple(resolve_penalties(self.penalty, activation, loss)),
+            starts_at_pca=self._asks_for_pca(),
+            code_activation=activation,
+            corruption=resolve(self.corruption, CORRUPTIONS),
+        )
+        return recipe.check()
+
     def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
         return partial(
             Autoencoder,
-            code_activation=deepcopy(self._activation()),
+            code_activation=deepcopy(self._recipe.code_activation),
             ordered=self.ordered,
             n_components=self.n_components_,
         )
-
-    def _tied(self) -> bool:
-        return self.tied_weights
-
-    def _loss(self) -> Loss:
-        return deepcopy(resolve(self.loss, LOSSES))
-
-    def _link(self) -> Loss | None:
-        return self._loss()
-
-    def _corruption(self) -> Corrupt | None:
-        return resolve(self.corruption, CORRUPTIONS)
-
-    def _activation(self) -> CodeActivation:
-        return resolve(self.code_activation, CODE_ACTIVATIONS)
-
-    def _penalties(self) -> list[Term]:
-        return resolve_penalties(self.penalty, self._activation(), self._loss())
-
-    def _loss_term(self, scaling: Scaling, device: torch.device) -> Term:
-        loss = self._loss()
-        return for_scaled_rows(loss, scaling.center, scaling.scale, device)
-
-    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
-        return Objective(self._loss_term(scaling, device), *self._penalties())
 
     def _start(
         self,
@@ -392,15 +390,19 @@ default=None
         rows: StreamedRows,
         generator: Generator,
     ) -> None:
-        unit_codes = self._activation().gives_unit_codes
-        start_at_axes(
-            core, axes, self._loss(), scaling, unit_codes=unit_codes, tied=self.tied_weights
-        )
+        unit_codes, tied = self._activation.gives_unit_codes, self.tied_weights
+        start_at_axes(core, axes, self._recipe.loss, scaling, unit_codes=unit_codes, tied=tied)
+
+    @property
+    def _activation(self) -> CodeActivation:
+        activation = self._recipe.code_activation
+        assert activation is not None
+        return activation
 
     def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
         if self.pretraining == "greedy":
             settings = rows_per_batch(self.batch_size, rows.n_rows), self.learning_rate
-            loss = self._loss_term(scaling, torch.device("cpu"))
+            loss = self._recipe.objective(scaling, torch.device("cpu")).terms[0]
             pretrain_greedily(core, rows, generator, self.max_iter, *settings, loss)
 
     def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> np.ndarray:
@@ -408,7 +410,7 @@ default=None
         device = evaluation_device(self.device)
         self.__dict__.pop("gain_over_pca_", None)
         compared = held_out is not None or self.n_iter_ == 0
-        if start is not None and compared and isinstance(self._activation(), Identity):
+        if start is not None and compared and not self._activation.keeps_axes:
             self.gain_over_pca_ = gain(start, self._net, held_out, self.mean_, device)
         description = Description(self._net, X, self.mean_, self._basis_of, device)
         if (fraction := self._wanted_score()) is not None:
@@ -420,12 +422,11 @@ default=None
 
     def _basis_of(self, moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
         """Return the basis that fits the meaning of the codes, and their variances."""
-        activation = self._activation()
+        activation = self._activation
         unit = 1.0 if activation.gives_unit_codes else self._net.scaling.unit
         if self.ordered:
             return untouched_basis(moments, unit)
-        fixed_axes = any(penalty.axis_aligned for penalty in self._penalties())
-        if fixed_axes or not isinstance(activation, Identity):
+        if activation.keeps_axes or any(term.axis_aligned for term in self._recipe.terms):
             return permuted_basis(moments, unit)
         return rotated_basis(moments)
 

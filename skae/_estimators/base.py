@@ -83,8 +83,9 @@ default=None
             if not self.warm_start:
                 draft.__dict__.pop("_net", None)
             draft.__dict__.pop("scores_per_init_", None)
-            judged = draft._fit(X, X_val)
-        return self._score(judged) if scored else math.nan
+            compared = draft._fit(X, X_val)
+            del draft._recipe
+        return self._score(compared) if scored else math.nan
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train for one epoch on X, going on from where the last call left off.
@@ -115,6 +116,7 @@ default=None
         with self._draft() as draft:
             draft.__dict__.pop("scores_per_init_", None)
             draft._partial_fit(X)
+            del draft._recipe
         return self
 
     # -- use -----------------------------------------------------------------------------------

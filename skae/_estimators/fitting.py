@@ -27,27 +27,31 @@ from .._sklearn.params import SHARED_CONSTRAINTS, Constraint, check_parameters
 from .._sklearn.state import GuardedState
 from .._training.defaults import count_held_out, hidden_widths, rows_per_batch
 from .._training.loop import History
-from .._training.step import Corrupt
-from .._training.trainer import Session, make_shared_generator
+from .._training.trainer import Trainer, make_shared_generator
+from .._training.validation import ValidationPlan
 from ..modules import Core, build_core
-from ..objectives import Huber, Loss, Objective, SquaredError
+from ..objectives._schedules import value_at
+from .recipe import Recipe
 
 # Where nothing is held out, so many training rows decide whether the start is kept.
-_MOST_JUDGED = 10_000
+_MOST_COMPARED = 10_000
 
 
 class Fitting(GuardedState, ABC):
     """The procedure of fit and partial_fit, which works on an estimator's draft.
 
-    A family says how its core is made (`_make_core`, `_n_encoded`), what is minimised
-    (`_objective`), where it starts (`_start`), what it learns between epochs (`_after_epoch`),
-    what its codes mean (`_describe`), which attributes it publishes (`_publish`), and how it draws
+    A family says what its recipe is (`_make_recipe`), how its core is made (`_make_core`,
+    `_n_encoded`), where it starts (`_start`), what it learns between epochs (`_after_epoch`), what
+    its codes mean (`_describe`), which attributes it publishes (`_publish`), and how it draws
     (`_draw`).
+
+    `_recipe` is there while a fit lasts, and not after it.
     """
 
     _constraints: ClassVar[dict[str, list[Constraint]]] = SHARED_CONSTRAINTS
 
     _optimizer: list[np.ndarray] | None
+    _recipe: Recipe
 
     # Parameters that a fitted network cannot change any more.
     _architecture: ClassVar[tuple[str, ...]] = (
@@ -70,16 +74,14 @@ class Fitting(GuardedState, ABC):
         """
 
     @abstractmethod
-    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
-        """Return what is minimised."""
+    def _make_recipe(self) -> Recipe:
+        """Resolve the slots and check them against each other and the other parameters.
 
-    def _link(self) -> Loss | None:
-        """Return the loss that says what rows the decoder's output stands for, if any does."""
-        return None
-
-    def _corruption(self) -> Corrupt | None:
-        """Return what is done to rows before they are encoded in training."""
-        return None
+        Raises
+        ------
+        ValueError
+            If they do not go together.
+        """
 
     @abstractmethod
     def _start(
@@ -118,22 +120,7 @@ class Fitting(GuardedState, ABC):
         """Return the encoder's number of outputs."""
         return self.n_components_
 
-    def _loss_unit(self, scaling: Scaling) -> float:
-        """Return what `tol` is a fraction of.
-
-        It is the rows' total variance in scaled units, or of losses that are no squares the number
-        of features.
-        """
-        link = self._link()
-        if link is None or isinstance(link, SquaredError | Huber):
-            return float((scaling.variance / scaling.scale**2).sum())
-        return float(len(scaling.mean))
-
-    def _tied(self) -> bool:
-        """Whether the decoder uses the encoder's weights."""
-        return False
-
-    def _after_epoch(self, session: Session, rows: Rows) -> None:
+    def _after_epoch(self, trainer: Trainer, rows: Rows) -> None:
         """Learn what is learned between epochs."""
 
     # -- the procedure -------------------------------------------------------------------------
@@ -141,9 +128,9 @@ class Fitting(GuardedState, ABC):
     def _fit(self, X: Any, X_val: Any) -> Any:
         """Fit anew, or go on; return X_val as it was checked, or X where there is none."""
         first = not self.__sklearn_is_fitted__()
-        X = self._enter(X)
         if X_val is not None and not self.early_stopping:
             raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
+        X = self._enter(X)
         n_held_out = 0
         if X_val is None and self.max_iter:
             n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
@@ -151,30 +138,31 @@ class Fitting(GuardedState, ABC):
         order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
         training = np.sort(order[n_held_out:])
         begin = self._begin if first else self._resume
-        session, self.mean_ = begin(X, training, generator)
+        trainer, self.mean_ = begin(X, training, generator)
         held_out, max_epochs = None, self.max_iter
         if X_val is not None:
             held_out = check_rows(self, X_val, reset=False)
-            self._check_values(held_out, session.scaling, summarize(held_out))
+            self._check_values(held_out, trainer.scaling, summarize(held_out))
         elif n_held_out:
             held_out = X[np.sort(order[:n_held_out])]
-        elif self.early_stopping == "auto" and self._pca_is_a_fit():
+        elif self.early_stopping == "auto" and self._recipe.starts_at_a_fit:
             max_epochs = 0  # too few rows to return whether an epoch is better than the start
-        start = session.fitted_net() if first and self._pca_is_a_fit() else None
+        start = trainer.fitted_net() if first and self._recipe.starts_at_a_fit else None
         if held_out is not None:
-            judge = session.rows(held_out)
-        elif max_epochs and self._starts_at_pca() and not session.step.objective.adversarial:
-            judge = session.rows(X, training[:: -(-len(training) // _MOST_JUDGED)])
+            validation = trainer.rows(held_out)
+        elif max_epochs and self._recipe.starts_at_pca and not trainer.step.objective.adversarial:
+            validation = trainer.rows(X, training[:: -(-len(training) // _MOST_COMPARED)])
         else:
-            judge = None
-        rows, stops_early = session.rows(X, training), held_out is not None
-        history = self._train(session, rows, judge, max_epochs, stops_early=stops_early)
+            validation = None
+        rows = trainer.rows(X, training)
+        plan = self._plan(trainer, validation, stops_training=held_out is not None)
+        history = self._train(trainer, rows, plan, max_epochs)
         self.n_samples_ = X.shape[0]
         self.n_iter_ = history.n_epochs
         self.loss_curve_ = history.loss_curve
         self.validation_loss_curve_ = history.validation_loss_curve
-        self._commit(session, history)
-        del session, rows, judge
+        self._commit(trainer, history)
+        del trainer, rows, validation, plan
         known = self._describe(X, held_out, start)
         self._publish(X, n_before=0, known=known)
         return X if X_val is None else held_out
@@ -183,7 +171,7 @@ class Fitting(GuardedState, ABC):
         first = not self.__sklearn_is_fitted__()
         X = self._enter(X)
         n_components = self.n_components or 0
-        if first and self._starts_at_pca() and X.shape[0] < n_components:
+        if first and self._recipe.starts_at_pca and X.shape[0] < n_components:
             raise ValueError(
                 f"n_components={n_components} must be less or equal to the number of samples "
                 f"{X.shape[0]} of the first partial_fit call, which fixes the PCA start. Pass "
@@ -191,43 +179,41 @@ class Fitting(GuardedState, ABC):
             )
         begin = partial(self._begin, more_to_come=True) if first else self._resume
         every, generator = np.arange(X.shape[0]), make_shared_generator(self.random_state)
-        session, mean = begin(X, every, generator)
+        trainer, mean = begin(X, every, generator)
         if first:
             self.mean_, self.n_samples_, self.n_iter_ = mean, 0, 0
             self.loss_curve_, self.validation_loss_curve_ = [], []
-            self._net = session.fitted_net()
-            if self._pca_is_a_fit():
+            self._net = trainer.fitted_net()
+            if self._recipe.starts_at_a_fit:
                 self._describe(X, None, None)
         elif self._optimizer is not None:
-            session.step.import_optimizer(self._optimizer)
-        history = self._train(
-            session, session.rows(X, every), None, max_epochs=1, epochs_before=self.n_iter_
-        )
+            trainer.step.import_optimizer(self._optimizer)
+        plan, rows = self._plan(trainer, None), trainer.rows(X, every)
+        history = self._train(trainer, rows, plan, max_epochs=1, epochs_before=self.n_iter_)
         n_before = self.n_samples_
         self.n_samples_ = n_before + X.shape[0]
         self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
         self.n_iter_ += history.n_epochs
         self.loss_curve_ = self.loss_curve_ + history.loss_curve
-        self._commit(session, history, basis=self._net.basis)
-        self._optimizer = session.step.export_optimizer()
+        self._commit(trainer, history, basis=self._net.basis)
+        self._optimizer = trainer.step.export_optimizer()
         self._publish(X, n_before)
 
     def _enter(self, X: Any) -> Any:
         check_parameters(self, self._constraints)
         resolve_device(self.device)
+        for rate in (self.learning_rate, self.weight_decay, self.max_grad_norm):
+            value_at(rate, 0.0)
+        value_at(self.dropout, 0.0, "[0, 1)")
+        self._recipe = self._make_recipe()
         return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
 
-    def _pca_is_a_fit(self) -> bool:
-        """Whether the start already is a model of the rows."""
-        link = self._link()
-        return self._starts_at_pca() and not (link and link.raw_target)
-
-    def _starts_at_pca(self) -> bool:
+    def _asks_for_pca(self) -> bool:
         return self.init == "pca" and self.encoder is None and self.decoder is None
 
     def _begin(
         self, X: Any, training: np.ndarray, generator: Generator, *, more_to_come: bool = False
-    ) -> tuple[Session, np.ndarray]:
+    ) -> tuple[Trainer, np.ndarray]:
         """Start anew: scaling, network, its start. Return them and the mean of X."""
         scaling = fit_scaling(X, self.scale)
         self._check_values(X, scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
@@ -242,14 +228,14 @@ class Fitting(GuardedState, ABC):
             n_components=self.n_components_,
             hidden_layer_sizes=hidden_widths(self.hidden_layer_sizes, X.shape[1]),
             activation=self.activation,
-            skip=self._starts_at_pca(),
+            skip=self._recipe.starts_at_pca,
             encoder=deepcopy(self.encoder),
             decoder=deepcopy(self.decoder),
-            tied_weights=self._tied(),
+            tied_weights=getattr(self, "tied_weights", False),
         )
         core = build(generator=generator)
         core.leave_out(torch.from_numpy(scaling.constant))
-        self._start(core, axes if self._starts_at_pca() else None, scaling, rows, generator)
+        self._start(core, axes if self._recipe.starts_at_pca else None, scaling, rows, generator)
         if not more_to_come:
             self._pretrain(core, scaling, rows, generator)
         return self._open(build, core, scaling, generator), scaling.mean
@@ -257,16 +243,14 @@ class Fitting(GuardedState, ABC):
     def _check_values(self, X: Any, scaling: Scaling, summary: ColumnSummary) -> None:
         """Refuse rows for which training is not defined."""
         scaling.check_reach(summary)
-        link = self._link()
-        if link is not None:
-            link.check_support(summary.low, summary.high)
+        self._recipe.loss.check_support(summary.low, summary.high)
 
     def _principal_axes(self, X: Any, scaling: Scaling) -> PrincipalAxes | None:
         """Set the number of components and return the axes that it, or the start, needs."""
         fraction = self._wanted_score()
         width = min(X.shape) if fraction or self.n_components is None else int(self.n_components)
         self.n_components_ = width
-        if fraction is None and not self._starts_at_pca():
+        if fraction is None and not self._recipe.starts_at_pca:
             return None
         axes = principal_axes(CentredRows(X, scaling), width, scaling.constant)
         if fraction is not None and scaling.is_uniform:
@@ -281,7 +265,7 @@ class Fitting(GuardedState, ABC):
 
     def _resume(
         self, X: Any, training: np.ndarray, generator: Generator
-    ) -> tuple[Session, np.ndarray]:
+    ) -> tuple[Trainer, np.ndarray]:
         """Go on from the fitted network. Return it and the mean of X."""
         for name, fitted in self._fitted_with.items():
             wanted = getattr(self, name)
@@ -297,44 +281,51 @@ class Fitting(GuardedState, ABC):
 
     def _open(
         self, build: partial[Core], core: Core, scaling: Scaling, generator: Generator
-    ) -> Session:
+    ) -> Trainer:
         device = resolve_device(self.device)
-        return Session(
+        return Trainer(
             build,
             core,
             scaling,
             device,
-            self._objective(scaling, device),
+            self._recipe.objective(scaling, device),
             generator,
-            link=self._link(),
+            loss=self._recipe.loss,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             dropout=self.dropout,
             max_grad_norm=self.max_grad_norm,
-            corrupt=self._corruption(),
+            corrupt=self._recipe.corruption,
             precision=self.precision,
+        )
+
+    def _plan(
+        self, trainer: Trainer, rows: Rows | None, *, stops_training: bool = False
+    ) -> ValidationPlan:
+        """Return what the rows of the validation set decide."""
+        return ValidationPlan(
+            rows,
+            stops_training,
+            start_competes=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol * self._recipe.loss_unit(trainer.scaling),
         )
 
     def _train(
         self,
-        session: Session,
+        trainer: Trainer,
         rows: Rows,
-        held_out: Rows | None,
+        plan: ValidationPlan,
         max_epochs: int,
         epochs_before: int = 0,
-        stops_early: bool = False,
     ) -> History:
-        return session.train(
+        return trainer.train(
             rows,
-            held_out,
+            plan,
             max_epochs=max_epochs,
-            progress=lambda epoch: min((epochs_before + epoch) / max(self.max_iter, 1), 1.0),
             batch_size=rows_per_batch(self.batch_size, rows.n_rows),
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol * self._loss_unit(session.scaling),
-            stops_early=stops_early,
-            start_counts=self._starts_at_pca() or self.__sklearn_is_fitted__(),
-            after_epoch=lambda: self._after_epoch(session, rows),
+            progress=lambda epoch: min((epochs_before + epoch) / max(self.max_iter, 1), 1.0),
+            after_epoch=lambda: self._after_epoch(trainer, rows),
             report=self._report,
         )
 
@@ -342,10 +333,10 @@ class Fitting(GuardedState, ABC):
         if self.verbose:
             print(f"[{type(self).__name__}] {history.last_epoch(self.max_iter)}")
 
-    def _commit(self, session: Session, history: History, basis: LatentBasis | None = None) -> None:
+    def _commit(self, trainer: Trainer, history: History, basis: LatentBasis | None = None) -> None:
         """Keep what was learned."""
         self.best_loss_ = history.best_loss
-        self._net = session.fitted_net()
+        self._net = trainer.fitted_net()
         self._net.basis = basis
         self._optimizer = None
 

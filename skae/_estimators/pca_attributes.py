@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from .._inference.fitted import FittedNet
 from .._latent.basis import LatentBasis
 from .._latent.explained import errors_of_the_first, explained_ratios, step_through
 from .._latent.moments import CodeMoments, code_moments
+from .._runtime.warnings import warn
 
 
 def gain(
@@ -84,12 +84,11 @@ class Description:
         if len(reached):
             self.net.basis = self.basis.first(int(reached[0]) + 1)
             return
-        warnings.warn(
+        warn(
             f"n_components={fraction}: the {len(scores)} components with which PCA explains that "
             f"fraction of X reach a score of {scores[-1]:.4f} on held-out rows. All are kept; give "
             "an integer for more.",
             UserWarning,
-            stacklevel=7,
         )
 
     def attributes(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._runtime.device import resolve_device
+from .._runtime.warnings import warn
 from ..exceptions import ConvergenceError
 
 _LARGEST_SEED = np.iinfo(np.int32).max
@@ -59,7 +60,7 @@ def fit_best(estimator: Any, X: Any, X_val: Any) -> tuple[Any, np.ndarray]:
     if isinstance(best, ConvergenceError):
         raise best
     for warning in caught:
-        warnings.warn(str(warning.message), warning.category, stacklevel=3)
+        warn(str(warning.message), warning.category)
     return best, scores
 
 

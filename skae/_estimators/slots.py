@@ -35,6 +35,7 @@ from ..objectives import (
     SwapNoise,
     Term,
 )
+from ..priors import AutoregressivePrior, CodePrior, IndependentPrior, UniformPrior
 from ..quantization import FiniteScalarQuantization, Quantization, VectorQuantization
 
 LOSSES: dict[str, type[Loss]] = {
@@ -69,6 +70,12 @@ QUANTIZERS: dict[str, Callable[[], Quantization]] = {
     "vector": VectorQuantization,
     "residual": partial(VectorQuantization, n_stages=2),
     "finite_scalar": FiniteScalarQuantization,
+}
+
+PRIORS: dict[str, type[CodePrior]] = {
+    "autoregressive": AutoregressivePrior,
+    "independent": IndependentPrior,
+    "uniform": UniformPrior,
 }
 
 _CORRUPT = Kind(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -11,29 +10,46 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import Generator, Tensor, nn
 
 from .._data.batches import Rows, StreamedRows
-from .._data.rows import count_distinct
+from .._data.codes import (
+    check_container,
+    check_integer_codes,
+    codes_of_one_hot,
+    count_codes,
+    one_hot,
+)
+from .._data.rows import count_distinct, dense
 from .._data.scaling import Scaling
 from .._init.pca import PrincipalAxes, start_at_axes
+from .._latent.basis import basis_with_unit
+from .._latent.density import completed, draw_from_density
+from .._latent.noise import draw_from_quantiles, quantiles_of, scattered
+from .._runtime.device import evaluation_device
 from .._runtime.isolation import isolated_for
 from .._runtime.threads import threads_for
+from .._runtime.warnings import warn
+from .._sklearn.inputs import check_codes
 from .._sklearn.params import Constraint, Kind, OneOf, integer, real
 from .._training.defaults import rows_per_batch
-from .._training.trainer import Session
-from ..modules import VQVAE, Core, Quantizer
-from ..objectives import Loss, Objective, Schedule
-from ..objectives._losses import for_scaled_rows
-from ..priors import CodePrior
+from .._training.trainer import Trainer
+from ..modules import VQVAE, Core, Quantizer, perplexity
+from ..objectives import Loss, Schedule
 from ..quantization import Quantization
-from .discrete import PRIORS, DiscreteModel
-from .slots import QUANTIZER_CONSTRAINTS, QUANTIZERS, SLOT_CONSTRAINTS, resolve
+from .base import GenerativeAutoencoder
+from .fitting import kept, same
+from .recipe import Recipe
+from .slots import LOSSES, PRIORS, QUANTIZER_CONSTRAINTS, QUANTIZERS, SLOT_CONSTRAINTS, resolve
 
 _CODE_DIM = 4
 _CODEBOOK_SIZE = 256
 _KMEANS_ROWS_PER_CODE = 40
 _RESTART_ROWS_PER_CODE = 4
+# k-means is made of pieces, each of about this share of an iteration's work.
+_KMEANS_PIECES = 10
 _PRIOR = Kind(
     "an object with fit, sample and log_prob",
     lambda value: (
@@ -43,7 +59,13 @@ _PRIOR = Kind(
 )
 
 
-class VQVAETransformer(DiscreteModel):
+# A warning is given where a smaller fraction of the codes is in use.
+_LEAST_USE = 0.1
+# So many training rows, and values, at most are decoded to measure the noise.
+_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED = 10_000, 2**24
+
+
+class VQVAETransformer(GenerativeAutoencoder):
     """Vector-quantised autoencoder: each row becomes a few discrete codes.
 
     The encoder's output is cut into `n_codes` vectors and each is replaced by the nearest vector
@@ -210,8 +232,15 @@ default="squared_error"
     (2, 64, 4)
     """
 
+    codebook_usage_: np.ndarray
+    noise_variance_: np.ndarray
+    _noise_quantiles: np.ndarray  # in root mean squared errors
+    prior_: Any
+    _prior_asked: Any
+    _encoded_as: str
+
     _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        **DiscreteModel._constraints,
+        **GenerativeAutoencoder._constraints,
         "n_codes": [integer("[1, inf)"), OneOf("auto")],
         "codebook_size": [integer("[1, inf)"), OneOf("auto")],
         "codebook_update": [OneOf("ema", "gradient")],
@@ -225,7 +254,7 @@ default="squared_error"
     }
 
     _architecture = (
-        *DiscreteModel._architecture,
+        *GenerativeAutoencoder._architecture,
         "n_codes",
         "codebook_size",
         "codebook_update",
@@ -306,12 +335,9 @@ default="squared_error"
         self.prior = prior
 
     def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
-        prior = resolve(self.prior, PRIORS)
-        if isinstance(prior, CodePrior):
-            prior.check()
-        n_parts = self._count_parts()
+        n_parts = self._count_parts(self.n_components_)
         build = partial(
-            deepcopy(self._quantization()).build,
+            deepcopy(self._quantization).build,
             n_parts,
             self._size_of_codebooks(rows),
             self.n_components_ // n_parts,
@@ -319,9 +345,8 @@ default="squared_error"
         )
         return partial(_assemble, build=build)
 
-    def _count_parts(self) -> int:
-        """Return the number of vectors that a row is cut into, a divisor of its components."""
-        k = self.n_components_
+    def _count_parts(self, k: int) -> int:
+        """Return the number of vectors that a row of k components is cut into, a divisor of k."""
         if not isinstance(self.n_codes, str):
             if k % self.n_codes:
                 raise ValueError(
@@ -334,29 +359,46 @@ default="squared_error"
 
     def _size_of_codebooks(self, rows: StreamedRows | None) -> int:
         """Return the number of vectors per codebook: at most that of distinct training rows."""
-        wanted = _CODEBOOK_SIZE if isinstance(self.codebook_size, str) else int(self.codebook_size)
-        if rows is None or not self._quantization().learned:
+        wanted = self._largest_codebook()
+        if rows is None or not self._quantization.learned:
             return wanted
         n_distinct = count_distinct(rows.X, rows.index, wanted)
         if n_distinct < wanted and self.codebook_size != "auto":
-            warnings.warn(
+            warn(
                 f"codebook_size={wanted} is larger than the number of distinct training rows: "
                 f"codebooks have {n_distinct} vectors. Lower it, or use codebook_size='auto'.",
                 UserWarning,
-                stacklevel=7,
             )
         return n_distinct
 
-    def _quantization(self) -> Quantization:
-        return resolve(self.quantizer, QUANTIZERS)
-
-    def _link(self) -> Loss | None:
-        return self._loss()
-
-    def _objective(self, scaling: Scaling, device: torch.device) -> Objective:
-        loss = for_scaled_rows(self._loss(), scaling.center, scaling.scale, device)
+    def _make_recipe(self) -> Recipe:
+        quantization = resolve(self.quantizer, QUANTIZERS)
+        prior = resolve(self.prior, PRIORS)
+        if hasattr(prior, "check"):
+            prior.check()
+        if self.n_components is not None:
+            self._check_codes(quantization, int(self.n_components))
         by_gradient = self.codebook_update == "gradient"
-        return Objective(loss, *self._quantization().terms(self.commitment_weight, by_gradient))
+        recipe = Recipe(
+            deepcopy(resolve(self.loss, LOSSES)),
+            tuple(quantization.terms(self.commitment_weight, by_gradient)),
+            starts_at_pca=self._asks_for_pca(),
+            quantization=quantization,
+        )
+        return recipe.check()
+
+    def _check_codes(self, quantization: Quantization, n_components: int) -> None:
+        n_parts = self._count_parts(n_components)
+        quantization.check(self._largest_codebook(), n_components // n_parts)
+
+    @property
+    def _quantization(self) -> Quantization:
+        quantization = self._recipe.quantization
+        assert quantization is not None
+        return quantization
+
+    def _largest_codebook(self) -> int:
+        return _CODEBOOK_SIZE if isinstance(self.codebook_size, str) else int(self.codebook_size)
 
     def _start(
         self,
@@ -368,10 +410,10 @@ default="squared_error"
     ) -> None:
         if axes is not None:
             axes = axes.taken(self._allocate(axes.variances))
-        start_at_axes(core, axes, self._loss(), scaling)
+        start_at_axes(core, axes, self._recipe.loss, scaling)
         _, size, _ = core.quantizer.codebook.shape
         z = self._encodings(core, rows, _KMEANS_ROWS_PER_CODE * size, generator)
-        with threads_for(z.numel() * size):
+        with threads_for(z.numel() * size // _KMEANS_PIECES):
             core.quantizer.start(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
 
     @torch.no_grad()
@@ -393,22 +435,243 @@ default="squared_error"
         """
         logs = np.log(np.maximum(variances, np.finfo(np.float64).tiny))
         logs -= logs.min()
-        n_parts = self._count_parts()
+        n_parts = self._count_parts(len(variances))
         groups: list[list[int]] = [[] for _ in range(n_parts)]
         for axis in range(len(logs)):
             room = [group for group in groups if len(group) < len(logs) // n_parts]
             min(room, key=lambda group: logs[group].sum()).append(axis)
         return np.concatenate(groups)
 
-    def _after_epoch(self, session: Session, rows: Rows) -> None:
-        if self.dead_code_threshold == 0 or not self._quantization().learned:
+    def _after_epoch(self, trainer: Trainer, rows: Rows) -> None:
+        if self.dead_code_threshold == 0 or not self._quantization.learned:
             return
-        quantizer = session.core.quantizer
+        quantizer = trainer.core.quantizer
         if not quantizer.has_dead(self.dead_code_threshold):
             return
         n_rows = _RESTART_ROWS_PER_CODE * quantizer.codebook.shape[1]
-        z = self._encodings(session.core, rows, n_rows, session.generator)
-        quantizer.restart_dead(z, self.dead_code_threshold, session.generator)
+        z = self._encodings(trainer.core, rows, n_rows, trainer.generator)
+        quantizer.restart_dead(z, self.dead_code_threshold, trainer.generator)
+
+    def transform(self, X: Any) -> Any:
+        """Return the codes of X, in the form that `encode` says.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        Z : ndarray or CSR matrix
+            "vectors": the codes' vectors side by side, ``(n_samples, n_components_)``, in X's
+            floating dtype. "codes": int64 of shape ``(n_samples, n_codes_)``. "onehot": zeros and
+            ones in CSR, float64 of shape ``(n_samples, n_codes_ * codebook_size)``. A row's code
+            does not depend on the rows beside it.
+
+        Raises
+        ------
+        ValueError
+            If output as a data frame is asked for with ``encode="onehot"``.
+        """
+        X = self._known_rows(X)
+        if self._encoded_as == "onehot":
+            check_container(self)
+        codes = self._integer_codes(X)
+        if self._encoded_as == "vectors":
+            return self._vectors(codes).astype(X.dtype)
+        return codes if self._encoded_as == "codes" else one_hot(codes, self._codebook_size)
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Return the rows that codes stand for.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix
+            Codes as `transform` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features_in_)
+            Reconstructed rows, in the units of the training data: of vectors in their dtype, of
+            codes in float64.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns than `transform` returns, or holds what is not a
+            code.
+        """
+        check_is_fitted(self)
+        if self._encoded_as == "onehot":
+            return self._decode_integers(codes_of_one_hot(X, self.n_codes_, self._codebook_size))
+        X = check_codes(self, X, self._n_features_out)
+        if self._encoded_as == "vectors":
+            return self._decode(X)
+        return self._decode_integers(check_integer_codes(X, self._codebook_size))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Only checked against the names seen in `fit`.
+
+        Returns
+        -------
+        ndarray of str objects
+            The class and the column's number, ``vqvaetransformer0``; with ``encode="onehot"`` the
+            code's number and its value, ``vqvaetransformer0_17``.
+        """
+        names = super().get_feature_names_out(input_features)
+        if self._encoded_as != "onehot":
+            return names
+        prefix = type(self).__name__.lower()
+        pairs = np.ndindex(self.n_codes_, self._codebook_size)
+        return np.asarray([f"{prefix}{i}_{value}" for i, value in pairs], dtype=object)
+
+    def bits_per_row(self, X: Any) -> float:
+        r"""Return the mean code length of rows under the prior, :math:`-\log_2 p(codes)`.
+
+        It is what a lossless code of the rows' integers needs; `score` says what is lost.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        float
+            Bits; infinity if the prior rules a row out.
+
+        Raises
+        ------
+        ValueError
+            If the prior's `log_prob` does not return a number for each row.
+        """
+        codes = self._integer_codes(self._known_rows(X))
+        lengths = np.asarray(self.prior_.log_prob(codes), dtype=np.float64)
+        if lengths.shape != (len(codes),) or np.isnan(lengths).any():
+            raise ValueError(
+                f"log_prob of a prior must return one number for each of {len(codes)} rows, but "
+                f"that of {self.prior_!r} returned shape {lengths.shape}"
+                + (" with NaN." if np.isnan(lengths).any() else ".")
+            )
+        return float(-lengths.mean() / math.log(2))
+
+    @property
+    def _n_features_out(self) -> int:
+        widths = {"vectors": self.n_components_, "codes": self.n_codes_}
+        return widths.get(self._encoded_as, self.codebook_usage_.size)
+
+    @property
+    def _codebook_size(self) -> int:
+        return self.codebook_usage_.shape[1]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if self.encode != "vectors":
+            tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _integer_codes(self, X: Any) -> np.ndarray:
+        return self._net.map_rows(lambda core, x: core.codes(x), X, evaluation_device(self.device))
+
+    def _vectors(self, codes: np.ndarray) -> np.ndarray:
+        """Return the vectors of integer codes side by side, (n_rows, n_components_)."""
+        return self._net.lookup(codes, evaluation_device(self.device))
+
+    def _decode_integers(self, codes: np.ndarray) -> np.ndarray:
+        return self._net.decode_codes(codes, evaluation_device(self.device))
+
+    def _quantizer(self) -> Any:
+        core: Any = self._net.core(torch.float64, torch.device("cpu"))
+        return core.quantizer
+
+    def _owner(self) -> np.ndarray:
+        """Return the number of each code's codebook."""
+        return self._quantizer().owner.numpy()
+
+    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
+        unit = self._net.scaling.unit
+        self._net.basis = basis_with_unit(self.n_components_, unit)
+        self._encoded_as = self.encode
+        quantizer = self._quantizer()
+        self.codebook_ = quantizer.codebook.detach().numpy().copy() * unit
+        self.n_codes_ = quantizer.n_codes
+        codes = self._integer_codes(X)
+        counts = count_codes(codes, self.codebook_.shape[1])
+        if n_before:
+            counts = counts + n_before * self.codebook_usage_
+        self.codebook_usage_ = counts / (n_before + len(codes))
+        self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
+        if not n_before:
+            self._warn_of_unused(len(codes))
+        self._publish_noise(X, codes, n_before)
+        self._learn_prior(codes, n_before)
+
+    def _publish_noise(self, X: Any, codes: np.ndarray, n_before: int) -> None:
+        """Measure what reconstructions miss, by feature."""
+        n_rows = max(1, min(_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED // X.shape[1]))
+        step = -(-X.shape[0] // n_rows)
+        residuals = dense(X[::step]) - self._decode_integers(codes[::step])
+        variance = np.square(residuals).mean(0)
+        quantiles = quantiles_of(residuals) / np.sqrt(variance + (variance == 0))
+        if n_before:
+            share = n_before / (n_before + X.shape[0])
+            variance = share * self.noise_variance_ + (1 - share) * variance
+            quantiles = share * self._noise_quantiles + (1 - share) * quantiles
+        self.noise_variance_, self._noise_quantiles = variance, quantiles.astype(np.float32)
+
+    def _learn_prior(self, codes: np.ndarray, n_before: int) -> None:
+        goes_on = n_before and same(self.prior, self._prior_asked)
+        if goes_on and hasattr(self.prior_, "partial_fit"):
+            prior = deepcopy(self.prior_)
+            prior.partial_fit(codes)
+        else:
+            known = {"codebook_size": self._codebook_size, "device": self.device}
+            prior = completed(resolve(self.prior, PRIORS), self.random_state, **known)
+            takes_vectors = has_fit_parameter(prior, "vectors")
+            vectors = {"vectors": self.codebook_[self._owner()]} if takes_vectors else {}
+            prior.fit(codes, **vectors)
+        self.prior_, self._prior_asked = prior, kept(self.prior)
+
+    def _warn_of_unused(self, n_rows: int) -> None:
+        """Warn if few of the codes that can be used are."""
+        used, owner = np.zeros(self.codebook_.shape[:2], dtype=bool), self._owner()
+        np.logical_or.at(used, owner, self.codebook_usage_ > 0)
+        n_used, n_possible = int(used.sum()), len(used) * min(self._codebook_size, n_rows)
+        if n_used >= _LEAST_USE * n_possible:
+            return
+        learned = self._quantization.learned
+        remedies = ["Lower codebook_size or n_codes" if learned else "Use fewer levels or n_codes"]
+        if learned and self.dead_code_threshold == 0:
+            remedies.append("set dead_code_threshold=0.05, which restarts codes that are not used")
+        warn(
+            f"{n_used} of {n_possible} codes are used by the training rows. "
+            f"{', or '.join(remedies)}.",
+            UserWarning,
+        )
+
+    def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:
+        drawn = draw_from_density(n_samples, self.prior_, generator)
+        if drawn.shape != (n_samples, self.n_codes_):
+            raise ValueError(
+                f"sample of a prior must return {n_samples} rows of {self.n_codes_} codes, but "
+                f"that of {self.prior_!r} returned shape {drawn.shape}."
+            )
+        source = f"What {self.prior_!r} drew", "sample must return"
+        codes = check_integer_codes(drawn, self._codebook_size, *source)
+        rows = self._decode_integers(codes)
+        return rows if mean else self._with_noise(rows, generator)
+
+    def _with_noise(self, rows: np.ndarray, generator: Generator) -> np.ndarray:
+        loss = self._net.link
+        if hasattr(loss, "sample"):
+            return scattered(rows, loss, np.asarray(1.0), self._net.scaling, generator)
+        noise = draw_from_quantiles(len(rows), self._noise_quantiles, generator)
+        return rows + noise * np.sqrt(self.noise_variance_)
 
 
 def _assemble(encoder: nn.Module, decoder: nn.Module, build: Callable[[], Any]) -> VQVAE:

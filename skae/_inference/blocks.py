@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
 from .._runtime.modes import Evaluation
 from .._runtime.pool import in_threads
+from .._runtime.threads import available_threads
 
 Cut = tuple[int, int]  # start and stop of a block
 Work = Callable[[int, int], np.ndarray]
@@ -55,7 +55,7 @@ def map_blocks(work: Work, cuts: Sequence[Cut], multiply_adds: int) -> np.ndarra
             for start, stop in share:
                 joined[start:stop] = work(start, stop)
 
-    n_shares = torch.get_num_threads()
+    n_shares = available_threads()
     shares = [others[i::n_shares] for i in range(min(n_shares, len(others)))]
     for _ in in_threads(work_off, shares, multiply_adds * first[1], multiply_adds * len(joined)):
         pass

@@ -14,10 +14,10 @@ from torch import Generator, Tensor
 
 from .._data.rows import as_array
 from .._data.scaling import Scaling
-from .._engine.layers import OnBuffers
+from .._engine.layers import on_buffers
 from .._latent.basis import LatentBasis
 from .._runtime.isolation import isolated_for, seed_alike
-from ..modules import MLP, Core, MirroredMLP
+from ..modules import Core
 from ..modules._custom import with_networks
 from ..objectives import Loss
 from .blocks import cut, map_blocks, rows_per_block
@@ -150,14 +150,24 @@ class FittedNet:
 
         return decode
 
+    def decode_codes(self, codes: np.ndarray, device: torch.device) -> np.ndarray:
+        """Return the rows that integer codes stand for, float64 (n_rows, n_features)."""
+        return self._map(
+            lambda core, z: self._rows(core, self._vectors(core, z)),
+            codes,
+            device,
+            _copy,
+            lambda _, x_hat: self._to_original(x_hat),
+            dtype=np.float64,
+        )
+
     def lookup(self, codes: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the vectors that integer codes stand for, float64 (n_rows, n_components)."""
+        return self._map(self._vectors, codes, device, _copy, dtype=np.float64)
 
-        def vectors(core: Any, z: Tensor) -> Tensor:
-            found = core.quantizer.lookup(z.long())
-            return found if self.basis is None else self.basis.enter(found)
-
-        return self._map(vectors, codes, device, _copy, dtype=np.float64)
+    def _vectors(self, core: Any, codes: Tensor) -> Tensor:
+        found: Tensor = core.quantizer.lookup(codes.long())
+        return found if self.basis is None else self.basis.enter(found)
 
     def squared_errors(self, X: Any, device: torch.device) -> np.ndarray:
         """Return each row's squared reconstruction error in X's units, float64 (n_rows,)."""
@@ -313,9 +323,7 @@ def _taken_from(idle: list[_Workspace]) -> _Workspace | None:
 
 def _on_buffers(core: Core) -> Core:
     """Return a core for one thread, with the same weights, whose perceptrons allocate nothing."""
-    return with_networks(
-        core, lambda net: OnBuffers(net) if isinstance(net, MLP | MirroredMLP) else net
-    )
+    return with_networks(core, on_buffers)
 
 
 def _copy(rows: np.ndarray, place: np.ndarray) -> np.ndarray:

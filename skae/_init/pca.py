@@ -15,7 +15,7 @@ from .._data.centred import CentredRows
 from .._data.scaling import Scaling
 from .._runtime.random import normal
 from .._runtime.threads import threads_for
-from ..modules import MLP, Core, MirroredMLP
+from ..modules import Core
 from ..objectives import Loss
 
 # Up to this many rows or columns the eigenvalues of the smaller Gram matrix are computed exactly;
@@ -97,7 +97,7 @@ def start_at_axes(
     if axes is not None:
         encode, decode, code = axes.maps(unit_codes, tied, loss.raw_target)
         core.start_linear(encode, decode, mean, offset=offset - decode @ code)
-    elif loss.raw_target and isinstance(core.decoder, MLP | MirroredMLP):
+    elif loss.raw_target:
         core.decoder.offset_outputs(torch.from_numpy(offset))
 
 

@@ -10,7 +10,6 @@ import torch
 from .._data.centred import CentredRows
 from .._data.scaling import Scaling
 from .._runtime.threads import threads_for
-from ..modules import MLP, MirroredMLP
 from ..objectives import Likelihood
 from .pca import PrincipalAxes, sum_of_products
 
@@ -69,7 +68,7 @@ def start_probabilistic(
     spread = _noise_variances(likelihood, axes, scaling)
     if axes is None:
         _start_dispersion(core, spread, scaling)
-        if raw and isinstance(core.decoder, MLP | MirroredMLP):
+        if raw:
             core.decoder.offset_outputs(torch.from_numpy(offset))
         return
     gradient, noise = np.ones_like(shift), spread
@@ -143,7 +142,10 @@ def _factors(
         with threads_for(n_features**2):
             scaled = torch.from_numpy(covariance / np.outer(root, root))
             values, vectors = (each.flip(-1).numpy() for each in torch.linalg.eigh(scaled))
-        loadings = root[:, None] * vectors[:, :k] * np.sqrt(np.maximum(values[:k] - 1, 0.0))
+        loadings = np.zeros((n_features, k))  # codes beyond the features stay at zero
+        loadings[:, :n_features] = (
+            root[:, None] * vectors[:, :k] * np.sqrt(np.maximum(values[:k] - 1, 0.0))
+        )
         explained = np.maximum(values[:k], 1.0)
         likelihood = -np.log(noise).sum() - (np.log(explained) - explained).sum() - values.sum()
         if not likelihood > most:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
+
+from .warnings import warn
 
 
 def resolve_device(device: str) -> torch.device:
@@ -34,5 +34,5 @@ def evaluation_device(device: str) -> torch.device:
     try:
         return resolve_device(device)
     except ValueError as error:
-        warnings.warn(f"{error} The CPU is used instead.", UserWarning, stacklevel=5)
+        warn(f"{error} The CPU is used instead.")
         return torch.device("cpu")

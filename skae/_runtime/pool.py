@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
+from .threads import available_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,7 +23,7 @@ def in_threads(
     `block` and `total` are the multiply-adds between which threads change, and all of them.
     """
     pays = block >= _PARALLEL_BLOCK and total >= _PARALLEL_WORK
-    n_threads = min(torch.get_num_threads(), len(items)) if pays else 1
+    n_threads = min(available_threads(), len(items)) if pays else 1
     if n_threads == 1:
         yield from map(function, items)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -17,18 +18,41 @@ from threadpoolctl import ThreadpoolController
 _PARALLEL_WORK = 2_000_000
 
 
+class _Outer(threading.local):
+    """The limits around the outermost `OneThread` of this thread; None outside of any."""
+
+    limits: list[int] | None = None
+
+
+_outer = _Outer()
+
+
+def available_threads() -> int:
+    """Return the number of threads that the caller of the package has given torch."""
+    return torch.get_num_threads() if _outer.limits is None else max(_outer.limits[1:], default=1)
+
+
 @contextmanager
 def threads_for(multiply_adds: int) -> Iterator[None]:
-    """Run a block on one thread when its batches are too small to share."""
-    if multiply_adds >= _PARALLEL_WORK:
-        yield
-    else:
+    """Run a block on one thread when its batches are too small to share, and else on all."""
+    if multiply_adds < _PARALLEL_WORK:
         with OneThread():
             yield
+    elif _outer.limits is None:
+        yield
+    else:
+        inner, outer = _limits(), _outer.limits
+        _outer.limits = None
+        _set_limits(outer)
+        try:
+            yield
+        finally:
+            _set_limits(inner)
+            _outer.limits = outer
 
 
 class OneThread:
-    """Context in which torch uses one thread.
+    """Context in which torch uses one thread, and starts no pool of them.
 
     The limits are those of OpenMP and MKL for the calling thread, so blocks in other threads are
     not touched.
@@ -36,16 +60,28 @@ class OneThread:
 
     def __enter__(self) -> None:
         torch.get_num_threads()  # a thread's first call of torch sets the limits, so it goes first
-        runtimes, limit_mkl = _openmp(), _mkl_limit()
-        self._before = [runtime.omp_get_max_threads() for runtime in runtimes]
-        self._mkl_before = limit_mkl(1)
-        for runtime in runtimes:
-            runtime.omp_set_num_threads(1)
+        self._before, self._outer = _limits(), _outer.limits
+        if self._outer is None:
+            _outer.limits = self._before
+        _set_limits([1] * len(self._before))
 
     def __exit__(self, *_: object) -> None:
-        _mkl_limit()(self._mkl_before)
-        for runtime, n_threads in zip(_openmp(), self._before, strict=True):
-            runtime.omp_set_num_threads(n_threads)
+        _set_limits(self._before)
+        _outer.limits = self._outer
+
+
+def _limits() -> list[int]:
+    """Return the limits of the calling thread: MKL's, 0 for none, and those of OpenMP."""
+    limit_mkl = _mkl_limit()
+    mkl = limit_mkl(1)
+    limit_mkl(mkl)
+    return [mkl, *(runtime.omp_get_max_threads() for runtime in _openmp())]
+
+
+def _set_limits(limits: list[int]) -> None:
+    _mkl_limit()(limits[0])
+    for runtime, n_threads in zip(_openmp(), limits[1:], strict=True):
+        runtime.omp_set_num_threads(n_threads)
 
 
 @lru_cache(maxsize=1)

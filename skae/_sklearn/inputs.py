@@ -44,7 +44,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
         estimator,
         X,
         accept_sparse="csr",
-        dtype=[np.float64, np.float32],
+        dtype=np.float32 if _is_single_frame(X) else [np.float64, np.float32],
         reset=reset,
     )
     if X.dtype == np.float32:
@@ -75,6 +75,12 @@ def check_codes(estimator: Any, X: Any, n_components: int) -> np.ndarray:
             f"is expecting {n_components} components as input."
         )
     return X
+
+
+def _is_single_frame(X: Any) -> bool:
+    """Return whether X is a frame of float32 columns of which scikit-learn would make float64."""
+    dtypes = getattr(X, "dtypes", None)
+    return isinstance(dtypes, list) and {str(each) for each in dtypes} == {"Float32"}  # polars
 
 
 def _refuse_masks_and_dates(X: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -11,6 +10,8 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
 from .._runtime.modes import own_modes
+from .._runtime.threads import OneThread
+from .._runtime.warnings import warn
 from .._version import __version__
 
 _STAMP = "_skae_version"
@@ -28,7 +29,7 @@ class GuardedState(BaseEstimator):
         """Yield a copy to fit, whose state this estimator takes over if nothing is raised."""
         draft = type(self).__new__(type(self))
         draft.__dict__.update(self.__dict__)
-        with own_modes(gradients=True):
+        with own_modes(gradients=True), OneThread():  # large work asks for more: `threads_for`
             yield draft
         self.__dict__ = draft.__dict__
 
@@ -39,12 +40,11 @@ class GuardedState(BaseEstimator):
         state = dict(state)
         written = state.pop(_STAMP, "unknown")
         if written != __version__:
-            warnings.warn(
+            warn(
                 InconsistentVersionWarning(
                     estimator_name=type(self).__name__,
                     current_sklearn_version=f"skae {__version__}",
                     original_sklearn_version=f"skae {written}",
                 ),
-                stacklevel=2,
             )
         super().__setstate__(state)

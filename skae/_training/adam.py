@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+
+from .._engine.kernels import adam_update
 
 
 class Adam:
@@ -68,25 +69,7 @@ class Adam:
             self._decayed.mul_(self._kept)
         self.state[2].add_(1)
         if divisor not in self._updates:
-            self._updates[divisor] = self._update(divisor)
+            self._updates[divisor] = adam_update(
+                self.weights, self.gradient, self.state, self._rate, divisor
+            )
         self._updates[divisor]()
-
-    def _update(self, divisor: float) -> Callable[[], Any]:
-        first, second, n_steps = self.state
-        return partial(
-            torch._fused_adam_,
-            [self.weights],
-            [self.gradient],
-            [first],
-            [second],
-            [],
-            [n_steps],
-            lr=self._rate,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-            grad_scale=torch.tensor(divisor, dtype=torch.float32, device=self.weights.device),
-        )

@@ -1,23 +1,19 @@
-"""The loop: epochs, held-out loss, best weights, early stopping, divergence. Knows no estimator."""
+"""The loop: epochs, validation, early stopping, the best weights, recovery from divergence."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from .._data.batches import Rows
-from .._runtime.isolation import isolated_for
+from .._runtime.warnings import warn
 from ..exceptions import ConvergenceError, ConvergenceWarning
-from ..modules import Core
-from ..objectives import Objective
-from .step import Corrupt, Step, corrupted
+from .step import Step
+from .validation import BestState, ValidationPlan, ValidationSet
 
-_EVALUATION_ROWS = 2048
 _RETRIES = 2
 _RETRY_FACTOR = 0.1
 
@@ -43,136 +39,33 @@ class History:
         return line
 
 
-class HeldOut:
-    """Rows kept out of training, and the noise under which all epochs are compared.
-
-    Parameters
-    ----------
-    core : Core
-        The network being trained.
-    objective : Objective
-        What is minimised.
-    rows : Rows
-        The held-out rows.
-    generator : torch.Generator
-        Source of the noise.
-    corrupt : callable or None, default=None
-        ``(x, generator) -> x``: what is done to rows before they are encoded.
-    """
-
-    def __init__(
-        self,
-        core: Core,
-        objective: Objective,
-        rows: Rows,
-        generator: Generator,
-        corrupt: Corrupt | None = None,
-    ) -> None:
-        self.core, self.objective = core, objective.for_validation()
-        self.rows, self.corrupt = rows, corrupt
-        self.noise = core.eval().draw_noise(rows.n_rows, generator)
-        self.seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
-
-    def losses(self) -> Tensor:
-        """Return the loss of each held-out row, float64 of shape (n_rows,), on the CPU."""
-        losses, start = [], 0
-        differentiates = self.objective.needs_input_gradient
-        same_draws = Generator("cpu").manual_seed(self.seed)
-        custom = self.core.has_custom_parts
-        if custom:
-            self.core.eval()
-        at_once = max(1, _EVALUATION_ROWS // self.core.n_draws)
-        with torch.set_grad_enabled(differentiates):
-            for x in self.rows.in_order(at_once):
-                x_in = corrupted(x, self.corrupt, same_draws)
-                x_in = x_in.detach().requires_grad_(differentiates)
-                part = slice(start, start + len(x))
-                noise = {name: drawn[part].to(x.device) for name, drawn in self.noise.items()}
-                with isolated_for(self.core, x_in):
-                    out = self.core(x_in, noise)
-                losses.append(self.objective(x, out).detach().double())
-                start += len(x)
-        if custom:
-            self.core.train()
-        return torch.cat(losses).cpu()
-
-
-class _Best:
-    """The best epoch so far, by held-out loss, and the start, which competes with it in the end."""
-
-    def __init__(self, step: Step, held_out: HeldOut, *, start_counts: bool) -> None:
-        self.step, self.held_out = step, held_out
-        self.start = self.losses = held_out.losses()
-        self.start_counts = start_counts
-        self.start_state = self.state = step.snapshot()
-        self.loss, self.waited = math.inf, 0
-
-    def consider(self, losses: Tensor, state: list[Tensor], tol: float) -> float:
-        """Keep the step's state if it is the best; count epochs without a gain of `tol`.
-
-        Those do not count in which weights of the objective are not yet what they will be. Returns
-        the mean loss.
-        """
-        loss = float(losses.mean())
-        counts = loss >= self.loss - tol and self.step.objective.schedules_finished
-        self.waited = self.waited + 1 if counts else 0
-        if loss < self.loss:
-            self.loss, self.losses, self.state = loss, losses, state
-        return loss
-
-    def restore(self) -> None:
-        """Go to the best state; to the start where the gain over it is within its noise.
-
-        The noise is one standard error of the paired gain per held-out row.
-        """
-        gain = self.start - self.losses
-        noise = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else math.inf
-        if self.start_counts and float(gain.mean()) <= noise:
-            self.state = self.start_state
-        if self.state is self.start_state:
-            self.loss = float(self.start.mean())
-        self.step.restore(self.state)
-
-
 def train(
     step: Step,
     rows: Rows,
-    held_out: HeldOut | None,
+    plan: ValidationPlan,
     *,
     max_epochs: int,
-    progress: Callable[[int], float],
     batch_size: int,
-    n_iter_no_change: int,
-    tol: float,
-    stops_early: bool,
-    start_counts: bool,
-    after_epoch: Callable[[], None],
-    report: Callable[[History], None],
+    progress: Callable[[int], float],
+    after_epoch: Callable[[], None] = lambda: None,
+    report: Callable[[History], None] = lambda history: None,
 ) -> History:
-    """Train until the held-out loss stops improving, or for all epochs.
+    """Train for all epochs, or until the validation loss stops improving.
 
     While weights of the objective change, as in a warm-up, training goes on.
 
     Parameters
     ----------
     step : Step
-        The step; left in the best state.
+        The optimisation step; left in the state that is kept.
     rows : Rows
         Training rows.
-    held_out : HeldOut or None
-        Rows that decide which epoch is kept; None keeps the last one. Without `stops_early` they
-        are training rows, which decide between the last epoch and the start.
-    max_epochs, batch_size, n_iter_no_change : int
-        Most epochs, rows per step, epochs without improvement before training stops.
+    plan : ValidationPlan
+        Which rows are the validation set, and what they decide.
+    max_epochs, batch_size : int
+        Most epochs, and rows per step.
     progress : callable
         From the number of epochs run to the progress that schedules go by, in [0, 1].
-    tol : float
-        Smallest improvement on the best held-out loss so far that counts as one.
-    stops_early : bool
-        Whether each epoch is judged, and training ends when they do not improve.
-    start_counts : bool
-        Whether the state before the first epoch competes; it is left only for a gain on the
-        held-out rows beyond one standard error.
     after_epoch : callable
         Called after each epoch's last step.
     report : callable
@@ -193,53 +86,55 @@ def train(
         If `max_epochs` ends training before early stopping does, unless a schedule was to end with
         it; or if the learning rate had to be lowered.
     """
-    history = History()
-    best = None if held_out is None else _Best(step, held_out, start_counts=start_counts)
-    if best and max_epochs:
-        step.core.begin_training()
-    last_good, retries = step.snapshot(), 0
-    while history.n_epochs < max_epochs and not (best and best.waited >= n_iter_no_change):
+    history, n_failures = History(), 0
+    validation = best = None
+    if plan.rows is not None:
+        held = step.core, step.objective, plan.rows, step.generator, step.corrupt
+        validation = ValidationSet(*held)
+        best = BestState(plan, validation.losses(), step.snapshot())
+        if max_epochs:
+            step.core.begin_training()
+    last_good = step.snapshot()
+    while history.n_epochs < max_epochs and not (best and best.out_of_patience):
         step.begin_epoch(progress(history.n_epochs))
         with step.mode():
             for x in rows.epoch(batch_size, step.generator, step.batch_buffer):
                 step(x)
         after_epoch()
         loss = step.end_epoch()
-        losses = held_out.losses() if held_out and stops_early else None
-        if not math.isfinite(loss) or not (losses is None or math.isfinite(losses.sum())):
-            retries += 1
-            _retry(step, last_good, retries, history.n_epochs + 1)
+        losses = validation.losses() if validation and plan.stops_training else None
+        if not (math.isfinite(loss) and (losses is None or losses.sum().isfinite())):
+            n_failures += 1
+            _recover(step, last_good, n_failures, epoch=history.n_epochs + 1)
             continue
-        is_kept = best is not None and (last_good is best.state or last_good is best.start_state)
-        last_good = step.snapshot(None if is_kept else last_good)
+        last_good = step.snapshot(None if best and best.holds(last_good) else last_good)
         history.loss_curve.append(loss)
         if best and losses is not None:
-            history.validation_loss_curve.append(best.consider(losses, last_good, tol))
+            finished = step.objective.schedules_finished
+            mean = best.update(losses, last_good, schedules_finished=finished)
+            history.validation_loss_curve.append(mean)
         report(history)
-    if history.loss_curve:
-        history.best_loss = history.loss_curve[-1]
-    if best and held_out and not stops_early:
-        best.consider(held_out.losses(), last_good, tol)
-        best.restore()
-        if best.state is best.start_state:
-            history.best_loss = best.loss
-    elif best:
-        best.restore()
-        history.best_loss = best.loss
-        patient = best.waited < n_iter_no_change and step.schedules_finished
-        if patient and 0 < max_epochs <= history.n_epochs:
-            warnings.warn(
-                f"All max_iter={max_epochs} epochs were run before {n_iter_no_change} in a row "
-                "brought no improvement on held-out rows. Increase max_iter.",
+    history.best_loss = history.loss_curve[-1] if history.loss_curve else math.inf
+    if validation and best:
+        if not plan.stops_training:
+            best.update(validation.losses(), last_good, schedules_finished=True)
+        kept, loss = best.choose()
+        step.restore(kept)
+        if plan.stops_training or kept is best.start:
+            history.best_loss = loss
+        ended = 0 < max_epochs <= history.n_epochs and not best.out_of_patience
+        if plan.stops_training and ended and step.schedules_finished:
+            warn(
+                f"All max_iter={max_epochs} epochs were run before {plan.n_iter_no_change} in a "
+                "row brought no improvement on held-out rows. Increase max_iter.",
                 ConvergenceWarning,
-                stacklevel=7,
             )
     return history
 
 
-def _retry(step: Step, last_good: list[Tensor], retries: int, epoch: int) -> None:
+def _recover(step: Step, last_good: list[Tensor], n_failures: int, *, epoch: int) -> None:
     """Go back to the last good epoch with a smaller learning rate, or give up."""
-    if retries > _RETRIES:
+    if n_failures > _RETRIES:
         raise ConvergenceError(
             f"Training diverged in epoch {epoch}, also after the learning rate was lowered to "
             f"{step.rate:.1e}: the loss is infinite or NaN. Lower learning_rate, or "
@@ -247,9 +142,8 @@ def _retry(step: Step, last_good: list[Tensor], retries: int, epoch: int) -> Non
         )
     step.restore(last_good)
     step.slow_down(_RETRY_FACTOR)
-    warnings.warn(
+    warn(
         f"Training diverged in epoch {epoch}; it goes on from the epoch before with "
         f"learning_rate={step.rate:.1e}.",
         ConvergenceWarning,
-        stacklevel=8,
     )

@@ -10,10 +10,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from .._data.batches import Rows
+from .._runtime.modes import flushed_denormals
+from .._runtime.threads import threads_for
 from ..modules import Autoencoder
 from ..objectives import Objective, Schedule, SquaredError, Term
 from ..objectives._schedules import value_at
-from .step import AutogradStep
+from .step import Step
 
 
 class EncodedRows(Rows):
@@ -69,32 +71,22 @@ def pretrain_greedily(
     loss : Term
         What the reconstruction of rows is trained for.
 
-    Raises
-    ------
-    ValueError
-        If the network has parts of the user's own, linear paths or no hidden layers.
-
     References
     ----------
     .. [1] Bengio, Lamblin, Popovici and Larochelle, "Greedy Layer-Wise Training of Deep Networks",
        2007.
     """
-    if core.has_custom_parts or core.encoder.linear is not None:
-        raise ValueError(
-            "pretraining='greedy' needs built-in networks with hidden layers and without a PCA "
-            "start, whose place it takes. Set init='random', hidden_layer_sizes to one width or "
-            "more, and encoder and decoder to None; or leave pretraining at None."
-        )
     trained: list[nn.Module] = []
     rate = max(value_at(learning_rate, progress) for progress in (0.0, 0.5, 1.0))
     for encode, decode in _pairs(core):
         seen = EncodedRows(rows, trained)
         pair = Autoencoder(encode, decode)
         objective = Objective(SquaredError() if trained else loss)
-        step = AutogradStep(pair, objective, generator, learning_rate=rate)
-        for _ in range(math.ceil(max_iter / 10)):
-            for x in seen.epoch(batch_size, generator):
-                step(x)
+        step = Step(pair, objective, generator, learning_rate=rate)
+        with flushed_denormals(), threads_for(batch_size * pair.largest_matrix):
+            for _ in range(math.ceil(max_iter / 10)):
+                for x in seen.epoch(batch_size, generator):
+                    step(x)
         trained.append(encode)
 
 

@@ -19,8 +19,9 @@ from .._runtime.random import draw_seed
 from .._runtime.threads import threads_for
 from ..modules import MLP, Core
 from ..objectives import Loss, Objective
-from .loop import HeldOut, History, train
-from .step import make_step
+from .loop import History, train
+from .step import Step
+from .validation import ValidationPlan
 
 
 def make_shared_generator(random_state: Any) -> Generator:
@@ -28,7 +29,7 @@ def make_shared_generator(random_state: Any) -> Generator:
     return Generator("cpu").manual_seed(agreed(draw_seed(random_state)))
 
 
-class Session:
+class Trainer:
     """What one call of fit or partial_fit works with.
 
     Parameters
@@ -45,9 +46,9 @@ class Session:
         What is minimised.
     generator : torch.Generator
         The fit's one source of randomness, on the CPU.
-    link : Loss or None
-        The loss that says what rows the decoder's output stands for; None where it returns rows
-        in scaled units.
+    loss : Loss or None
+        What says which rows the decoder's output stands for; None where it returns rows in scaled
+        units.
     **settings : dict
         Settings of the step.
     """
@@ -63,20 +64,20 @@ class Session:
         objective: Objective,
         generator: Generator,
         *,
-        link: Loss | None,
+        loss: Loss | None,
         **settings: Any,
     ) -> None:
         self.build, self.scaling, self.device = build, scaling, device
-        self.generator, self.link = generator, link
+        self.generator, self.loss = generator, loss
         self.blank = deepcopy(core)  # before training: what has run cannot always be copied
         self.core = core.to(device)
         objective = objective.begin(core.decode, self._make_network, len(scaling.mean), generator)
-        self.step = make_step(core, objective, generator, **settings)
+        self.step = Step(core, objective, generator, **settings)
 
     def fitted_net(self) -> FittedNet:
         """Return the network as it is now, to be used."""
         blank = deepcopy(self.blank)
-        return FittedNet.from_core(self.build, blank, self.core, self.scaling, self.link)
+        return FittedNet.from_core(self.build, blank, self.core, self.scaling, self.loss)
 
     def _make_network(self, n_in: int, n_out: int) -> nn.Module:
         """Return a perceptron with the encoder's hidden layers."""
@@ -90,12 +91,8 @@ class Session:
         return make_rows(X, index, self.scaling, self.device)
 
     def train(
-        self, rows: Rows, held_out: Rows | None, *, batch_size: int, **settings: Any
+        self, rows: Rows, plan: ValidationPlan, *, batch_size: int, **settings: Any
     ) -> History:
-        """Train on `rows`, judged by `held_out`; see `skae._training.train` for the settings."""
+        """Train on `rows`; see `skae._training.loop.train` for the plan and the settings."""
         with flushed_denormals(), threads_for(batch_size * self.core.largest_matrix):
-            judge = None
-            if held_out is not None:
-                step = self.step
-                judge = HeldOut(self.core, step.objective, held_out, self.generator, step.corrupt)
-            return train(self.step, rows, judge, batch_size=batch_size, **settings)
+            return train(self.step, rows, plan, batch_size=batch_size, **settings)

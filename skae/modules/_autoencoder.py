@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -87,6 +87,19 @@ class Autoencoder(Core):
             drawn = torch.multinomial(odds, n_rows, replacement=True, generator=generator)
             noise["kept"] = drawn[:, None] + 1
         return noise
+
+    def compose(self, steps: Any) -> bool:
+        """Write encoder, code activation, what is let through, and decoder."""
+        z = steps.network(self.encoder, steps.rows, "encoder")
+        through = z
+        if not (z and steps.activate(self.code_activation, z) and steps.terms(z=z)):
+            return False
+        if "kept" in steps.noise:
+            numbers, kept = torch.arange(z.value.shape[1]).to(z.value), torch.zeros_like(z.value)
+            steps.forward(lambda: torch.lt(numbers, steps.noise["kept"], out=kept))
+            through = steps.multiply(z, kept)
+        x_hat = steps.network(self.decoder, through, "decoder")
+        return bool(x_hat and steps.loss(x_hat))
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> AutoencoderOutput:
         """Encode and decode what is let through: the first "kept" codes, all without noise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, nn
@@ -61,21 +62,26 @@ def build_core(
     ValueError
         If one of the user's own parts returns another shape than it must, or is to be tied.
     """
-    if tied_weights and not (encoder is None and decoder is None):
-        raise ValueError(
-            "tied_weights=True needs the built-in networks, but encoder or decoder is given. Tie "
-            "the weights in your own modules, or leave both at None."
-        )
+    check_tied_weights(tied_weights, encoder, decoder)
     widths = list(hidden_layer_sizes)
     perceptron = partial(MLP, activation=activation, skip=skip)
     first = _build_part("encoder", encoder, n_features, n_encoded, perceptron, widths, generator)
-    if tied_weights and isinstance(first, MLP):
+    if tied_weights:
         return make(first, MirroredMLP(first))
     widths = widths[::-1]
     second = _build_part(
         "decoder", decoder, n_components, n_features, perceptron, widths, generator
     )
     return make(first, second)
+
+
+def check_tied_weights(tied_weights: bool, encoder: Part, decoder: Part) -> None:
+    """Raise a ValueError if the weights of a custom network are to be tied."""
+    if tied_weights and not (encoder is None and decoder is None):
+        raise ValueError(
+            "tied_weights=True needs the built-in networks, but encoder or decoder is given. Tie "
+            "the weights in your own modules, or leave both at None."
+        )
 
 
 def _build_part(
@@ -86,7 +92,7 @@ def _build_part(
     perceptron: Callable[..., MLP],
     widths: Sequence[int],
     generator: Generator,
-) -> nn.Module:
+) -> Any:
     """Return a perceptron for None, a deep copy of a module, or what a callable makes."""
     if part is None:
         return perceptron(n_in, n_out, widths, generator=generator)

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from ._mlp import MLP, MirroredMLP
-
 # What is drawn at random for a batch, by name; row i of each belongs to row i of the batch.
 Noise = Mapping[str, Tensor]
 
@@ -47,17 +45,18 @@ class Core(nn.Module):
 
     n_draws: int = 1
 
+    encoder: Any
+    decoder: Any
+
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
 
     def leave_out(self, constant: Tensor) -> None:
-        """Keep the perceptrons from features that are zero on every row, (n_features,) bool."""
-        if isinstance(self.encoder, MLP):
-            self.encoder.ignore_inputs(constant)
-        if isinstance(self.decoder, MLP | MirroredMLP):
-            self.decoder.silence_outputs(constant)
+        """Keep the networks from features that are zero on every row, (n_features,) bool."""
+        self.encoder.ignore_inputs(constant)
+        self.decoder.silence_outputs(constant)
 
     @torch.no_grad()
     def start_linear(
@@ -86,15 +85,12 @@ class Core(nn.Module):
         offset = shift if offset is None else offset
         starts = ((self.encoder, encode, bias - encode @ shift), (self.decoder, decode, offset))
         for part, weight, offset in starts:
-            if not isinstance(part, MLP | MirroredMLP):
-                raise TypeError("Only perceptrons with a linear path can start at a linear map.")
             part.start_at(*(torch.tensor(array, device="cpu") for array in (weight, offset)))
 
     @property
     def has_custom_parts(self) -> bool:
         """Whether encoder or decoder is the user's own, which may draw while it trains."""
-        own = MLP | MirroredMLP
-        return not (isinstance(self.encoder, own) and isinstance(self.decoder, own))
+        return any(getattr(part, "is_custom", True) for part in (self.encoder, self.decoder))
 
     @property
     def largest_matrix(self) -> int:
@@ -123,6 +119,16 @@ class Core(nn.Module):
     def forward(self, x: Tensor, noise: Noise | None = None) -> Any:
         """Return a named tuple that begins with ``x_hat`` and ``z``."""
 
+    def compose(self, steps: Any) -> bool:
+        """Write `forward` and its gradients as calls on buffers; return whether that can be done.
+
+        Parameters
+        ----------
+        steps : Composer
+            What the calls are written to, see `skae._engine.models.Composer`.
+        """
+        return False
+
     def draw_noise(
         self, n_rows: int, generator: Generator, dropout: float = 0.0
     ) -> dict[str, Tensor]:
@@ -130,14 +136,14 @@ class Core(nn.Module):
 
         Row ``i`` of each result belongs to row ``i`` of the batch, so a slice of the batch goes
         with the same slice of the noise. With `dropout` there are masks of the hidden units of
-        "encoder" and "decoder", if these are perceptrons: 0 with these odds (dropout), and else
+        "encoder" and "decoder", if these have any: 0 with this probability, and else
         ``1 / (1 - dropout)``.
         """
         parts = {"encoder": self.encoder, "decoder": self.decoder} if dropout else {}
         masks = {}
         for name, part in parts.items():
-            if isinstance(part, MLP | MirroredMLP):
-                shape = (n_rows, sum(part.hidden_layer_sizes))
+            if widths := getattr(part, "mask_widths", []):
+                shape = (n_rows, sum(widths))
                 drawn = torch.rand(shape, generator=generator, device="cpu", dtype=torch.float32)
                 masks[name] = (drawn >= dropout) / (1 - dropout)
         return masks

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ._core import Core, largest_weight
+from ._network import Network
 
 # Multiply-adds from which a product in bfloat16 pays.
 BFLOAT16_WORK = 2**22
 
 
-class CustomNetwork(nn.Module):
+class CustomNetwork(Network):
     """A network of the user's own.
 
     It is given copies, so that layers that work in place leave rows and codes as they are, and
@@ -29,9 +30,11 @@ class CustomNetwork(nn.Module):
         Number of its inputs and outputs.
     """
 
+    is_custom = True
+
     def __init__(self, module: nn.Module, n_in: int, n_out: int) -> None:
-        super().__init__()
-        self.module, self.n_in, self.n_out = module, n_in, n_out
+        super().__init__(n_in, n_out)
+        self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows (batch, n_in) to (batch, n_out).

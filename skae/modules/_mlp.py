@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
+from ._network import Dense, DenseLayers, Network
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "identity": nn.Identity,
@@ -36,7 +38,7 @@ def linear(n_in: int, n_out: int, generator: Generator) -> nn.Linear:
     return layer
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """Multilayer perceptron, with a linear path beside it where `skip` asks for one.
 
     Without `skip` it is the plain network ``linear, activation, ..., linear``. With `skip` its
@@ -77,8 +79,8 @@ class MLP(nn.Module):
         skip: bool = False,
         generator: Generator | None = None,
     ) -> None:
-        super().__init__()
-        self.hidden_layer_sizes = list(hidden_layer_sizes)
+        super().__init__(n_in, n_out)
+        self.hidden_layer_sizes = self.mask_widths = list(hidden_layer_sizes)
         generator = generator or torch.Generator("cpu").manual_seed(0)
         widths = [n_in, *hidden_layer_sizes]
         layers: list[nn.Module] = []
@@ -120,6 +122,16 @@ class MLP(nn.Module):
         """Return the hidden and last layers, first to last."""
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
+    def dense_layers(self) -> DenseLayers:
+        """Return hidden and last layer, and the linear path."""
+        activations = [*list(self.layers)[1::2], None]
+        layers = [
+            Dense(each.weight, each.bias, False, activation)
+            for each, activation in zip(self.linears(), activations, strict=False)
+        ]
+        linear = None if self.linear is None else Dense(self.linear.weight, self.linear.bias)
+        return DenseLayers(layers[:-1], layers[-1] if layers else None, linear)
+
     def stages(self) -> list[nn.Module]:
         """Return the layers with their activations, first to last, sharing their weights."""
         layers = list(self.layers)
@@ -142,7 +154,8 @@ class MLP(nn.Module):
             If there is no linear path.
         """
         if self.linear is None:
-            raise TypeError("Only perceptrons with a linear path can start at a linear map.")
+            super().start_at(weight, offset)
+            return
         self.linear.weight.copy_(weight)
         self.linear.bias.copy_(offset)
 
@@ -204,7 +217,7 @@ class MirroredLinear(nn.Module):
         return z @ self._layer[0].weight + self.bias
 
 
-class MirroredMLP(nn.Module):
+class MirroredMLP(Network):
     """Decoder with tied weights: a perceptron's layers in reverse order, transposed.
 
     Only its biases are its own.
@@ -225,7 +238,8 @@ class MirroredMLP(nn.Module):
     """
 
     def __init__(self, mlp: MLP) -> None:
-        super().__init__()
+        super().__init__(mlp.n_out, mlp.n_in)
+        self.hidden_layer_sizes = self.mask_widths = mlp.hidden_layer_sizes[::-1]
         self._mlp = (mlp,)  # in a tuple: the weights are the perceptron's, not this module's
         layers = mlp.linears()
         if not layers and mlp.linear is not None:
@@ -238,11 +252,6 @@ class MirroredMLP(nn.Module):
     def source(self) -> MLP:
         """The perceptron whose weights are used."""
         return self._mlp[0]
-
-    @property
-    def hidden_layer_sizes(self) -> list[int]:
-        """Widths of the hidden layers, first to last."""
-        return self.source.hidden_layer_sizes[::-1]
 
     def forward(self, z: Tensor, masks: Tensor | None = None) -> Tensor:
         """Map codes (batch, n_out) to rows (batch, n_in), hidden units multiplied by masks."""
@@ -259,6 +268,18 @@ class MirroredMLP(nn.Module):
             z = activations[i - 1](z @ linears[i].weight + self.biases[i])
             z = z if factors is None else z * factors[-i]
         return z @ linears[0].weight
+
+    def dense_layers(self) -> DenseLayers:
+        """Return hidden and last layer, and the linear path, all with the tied weights."""
+        linears, biases = self.source.linears(), list(self.biases)
+        activations = [None, *list(self.source.layers)[1::2]]
+        layers = [
+            Dense(each.weight, bias, True, activation)
+            for each, bias, activation in zip(linears, biases, activations, strict=False)
+        ][::-1]
+        linear = self.source.linear
+        path = None if linear is None else Dense(linear.weight, None if layers else biases[0], True)
+        return DenseLayers(layers[:-1], layers[-1] if layers else None, path)
 
     def stages(self) -> list[nn.Module]:
         """Return the layers with their activations, first to last, sharing their weights."""

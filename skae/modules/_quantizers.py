@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from ._kmeans import add_totals, draw_vectors, kmeans, nearest
+from ._kmeans import add_totals, draw_vectors, find_largest, kmeans, nearest
+
+Call = Callable[[], Any]
+
+# Vectors times codes that are compared at once on a fixed buffer; more are taken in pieces.
+_MOST_MATCHES = 2**20
 
 # A code with a smaller moving average of assignments stays where it is: digits have run out.
 LEAST_COUNT = 1e-6
@@ -61,6 +68,28 @@ class Quantizer(nn.Module):
 
     def update(self) -> None:
         """Move the codebooks by the batch's statistics."""
+
+    def bind(
+        self, z_e: Tensor, z: Tensor, gradient: Tensor, *, updates: bool
+    ) -> tuple[Call, Call | None] | None:
+        """Return what quantizes on fixed buffers, and what learns; None is for autograd.
+
+        Parameters
+        ----------
+        z_e, z : torch.Tensor of shape (n_rows, n_components)
+            The encodings, and where to write the vectors that stand for them.
+        gradient : torch.Tensor of shape (n_rows, n_components)
+            Gradient of the objective in these vectors, which the second call takes and sets to 0.
+        updates : bool
+            Whether these are all rows of a step, so that `update` follows at once.
+
+        Returns
+        -------
+        tuple of callable or None
+            The first writes `z` and observes the assignments; the second, or None, writes the
+            codebooks' gradients.
+        """
+        return None
 
     def has_dead(self, threshold: float) -> bool:
         """Return whether `restart_dead` may find a code to move."""
@@ -241,6 +270,80 @@ class VectorQuantizer(Quantizer):
             torch.where(used, mean_sums / mean_counts[:, :, None], codebook, out=codebook)
         self._counts.zero_()
         self._sums.zero_()
+
+    def bind(
+        self, z_e: Tensor, z: Tensor, gradient: Tensor, *, updates: bool
+    ) -> tuple[Call, Call | None]:
+        """Return what quantizes on fixed buffers, and writes gradients if codebooks have them."""
+        n_parts, size, _ = self.codebook.shape
+        several = self.n_stages > 1 or self.shared or self.decay is None
+        if several or n_parts * len(z_e) * size > _MOST_MATCHES:
+            return self._bind_stages(z_e, z, gradient, updates)
+        return self._bind_one_stage(z_e, z, updates), None
+
+    def _bind_stages(
+        self, z_e: Tensor, z: Tensor, gradient: Tensor, updates: bool
+    ) -> tuple[Call, Call | None]:
+        found: list[Tensor] = []
+
+        def assign() -> None:
+            codes, vectors = self.quantize(z_e)
+            z.copy_(vectors)
+            self.observe(z_e, codes)
+            found[:] = [codes]
+            if updates:
+                self.update()
+
+        def learn() -> None:
+            parts = gradient.view(len(gradient), 1, self.n_parts, -1)
+            parts = parts.expand(-1, self.n_stages, -1, -1).flatten(1, 2)
+            self.codebook.grad.zero_()  # type: ignore[union-attr]
+            self.codebook.grad.index_put_((self.owner, found[0]), parts, accumulate=True)  # type: ignore[union-attr]
+            gradient.zero_()
+
+        return assign, learn if self.decay is None else None
+
+    def _bind_one_stage(self, z_e: Tensor, z: Tensor, updates: bool) -> Call:
+        """Return `nearest`, `lookup`, `observe` and `update` of separate codebooks as one call."""
+        keys, (counts, sums) = self.codebook, self.statistics()
+        n_parts, size, dim = keys.shape
+        share = 1 - (self.decay or 0.0)
+        parts, chosen = (each.view(len(z), n_parts, dim).transpose(0, 1) for each in (z_e, z))
+        origin, centred, norms = (
+            torch.zeros_like(keys[:, :1]),
+            *map(torch.zeros_like, (keys, counts)),
+        )
+        shifted, vectors, moved = torch.zeros_like(parts), torch.zeros_like(parts), keys.clone()
+        matches = keys.new_zeros(n_parts, len(z), size)
+        codes = torch.zeros((n_parts, len(z)), dtype=torch.int64, device=z.device)
+        index, ones = codes[:, :, None].expand_as(parts), counts.new_ones(1).expand_as(codes)
+        average, used = keys.new_full((n_parts, 1, size), 1 / size), counts > 0
+        columns, shares = centred.transpose(1, 2), self.mean_counts[:, :, None]
+
+        def assign() -> None:
+            torch.bmm(average, keys, out=origin)
+            torch.sub(keys, origin, out=centred)
+            torch.linalg.vecdot(centred, centred, out=norms)
+            torch.sub(parts, origin, out=shifted)
+            torch.baddbmm(norms[:, None], shifted, columns, beta=-0.5, out=matches)
+            find_largest(matches, codes)
+            torch.gather(keys, 1, index, out=vectors)
+            chosen.copy_(vectors)
+            counts.scatter_add_(1, codes, ones)
+            sums.scatter_add_(1, index, parts)
+            if updates:
+                move()
+
+        def move() -> None:
+            self.mean_counts.lerp_(counts, share)
+            self.mean_sums.lerp_(sums, share)
+            torch.gt(self.mean_counts, LEAST_COUNT, out=used)
+            torch.div(self.mean_sums, shares, out=moved)
+            torch.where(used[:, :, None], moved, keys, out=keys)
+            counts.zero_()
+            sums.zero_()
+
+        return assign
 
     @torch.no_grad()
     def start(self, z: Tensor, batch_size: int, generator: Generator) -> None:

@@ -153,7 +153,9 @@ class VAE(Core):
     def log_noise(self) -> Tensor | float:
         """Return the logarithm of the noise variances' harmonic mean; 0 if there are none."""
         variance = self.likelihood.variance_at(self.dispersion)
-        return 0.0 if variance is None else -(1 / variance).mean().log()
+        if variance is None:
+            return 0.0
+        return variance.log() if variance.ndim == 0 else -(1 / variance).mean().log()
 
     def posterior(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the posterior, each (batch, n_components)."""
@@ -173,6 +175,77 @@ class VAE(Core):
         shape = (n_rows, self.n_draws, self.n_components)
         normal = torch.randn(shape, generator=generator, device="cpu", dtype=torch.float32)
         return {**super().draw_noise(n_rows, generator, dropout), "posterior": normal}
+
+    def compose(self, steps: Any) -> bool:
+        r"""Write encoder, posterior, draw, decoder, and what the dispersion follows.
+
+        With the encoder's :math:`h` and :math:`u = h - \log s^2`, the log-variance is
+        :math:`v = -\log(1 + e^u)`, whose derivative in :math:`u` is :math:`\sigma^2 - 1`.
+        """
+        encoding = self.n_draws == 1 and steps.network(self.encoder, steps.rows, "encoder")
+        if not encoding:
+            return False
+        z, k = steps.signal(self.n_components), self.n_components
+        mean, information = encoding.value.split(k, 1)
+        mean_gradient, gradient = encoding.gradient.split(k, 1)
+        draws = steps.noise["posterior"].squeeze(1)
+        shifted, log_variance, std, gap, inside, zero = (
+            torch.zeros_like(z.value) for _ in range(6)
+        )
+
+        def draw() -> None:
+            torch.clamp(information, *LOG_INFORMATION_RANGE, out=shifted)
+            torch.eq(shifted, information, out=inside)
+            shifted.sub_(self.log_noise())
+            torch.neg(softplus(shifted), out=log_variance)
+            torch.mul(log_variance, 0.5, out=std)
+            std.exp_()
+            torch.sigmoid(shifted, out=gap)
+            torch.addcmul(mean, std, draws, out=z.value)
+
+        def to_posterior() -> None:
+            mean_gradient.copy_(z.gradient)
+            z.gradient.mul_(draws)
+            torch.addcmul(zero, z.gradient, std, value=0.5, out=gradient)
+
+        def to_encoding() -> None:
+            torch.addcmul(zero, gradient, gap, value=-1, out=gradient)
+            gradient.mul_(inside)
+
+        steps.forward(draw)
+        steps.backward(to_encoding)
+        posterior = {"mean": (mean, mean_gradient), "log_variance": (log_variance, gradient)}
+        if not steps.terms(**posterior):
+            return False
+        steps.backward(to_posterior)
+        x_hat = steps.network(self.decoder, z, "decoder")
+        return bool(x_hat and self._compose_likelihood(steps, x_hat))
+
+    def _compose_likelihood(self, steps: Any, x_hat: Any) -> bool:
+        """Write the likelihood, and what its dispersion learns from it."""
+        if self.log_dispersion is not None:
+            logarithm, slot = self.log_dispersion.detach(), self.log_dispersion.grad
+            value, gradient = logarithm.exp(), torch.zeros_like(logarithm)
+            steps.forward(lambda: torch.exp(logarithm, out=value))
+            steps.backward(lambda: torch.mul(gradient, value, out=slot))
+            return bool(steps.loss(x_hat, dispersion=(value, gradient)))
+        dispersion, n_rows = self._dispersion, steps.n_rows
+        residual, unused = torch.zeros_like(dispersion), torch.zeros_like(dispersion)
+        asked = residual if self.follows_residual else None
+        if not steps.loss(x_hat, residual=asked, dispersion=(dispersion, unused)):
+            return False
+
+        def update() -> None:
+            dispersion.lerp_(residual.mul_(1 / n_rows), 1 - self.decay)
+            dispersion.clamp_(min=self.least_dispersion)
+
+        def observe() -> None:
+            self._residual.add_(residual)
+            self._n_rows.add_(n_rows)
+
+        if self.follows_residual:
+            steps.forward(update if steps.updates else observe)
+        return True
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> VAEOutput:
         """Encode, draw ``z = mean + std * noise`` (the mean itself without noise), decode."""

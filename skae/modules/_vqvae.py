@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ._core import Core, Noise
@@ -69,6 +70,19 @@ class VQVAE(Core):
         z_in = self.quantizer.straight_through(z_e, z)
         x_hat = self.decoder(z_in, *self._masks(noise, "decoder"))
         return VQVAEOutput(x_hat, z, z_e, codes)
+
+    def compose(self, steps: Any) -> bool:
+        """Write encoder, quantizer and decoder; gradients pass straight through."""
+        z_e = steps.network(self.encoder, steps.rows, "encoder")
+        if not z_e:
+            return False
+        z = torch.zeros_like(z_e.value)
+        gradient = torch.zeros_like(z)  # in the codebooks' vectors
+        known = steps.quantize(self.quantizer, z_e.value, z, gradient)
+        if not (known and steps.terms(z_e=z_e, z=(z, gradient))):
+            return False
+        x_hat = steps.network(self.decoder, z_e._replace(value=z), "decoder")
+        return bool(x_hat and steps.loss(x_hat))
 
     def no_decay(self) -> list[nn.Parameter]:
         """Return the codebooks that are trained by gradients."""

@@ -1,6 +1,7 @@
 """Objectives: the terms of what training minimises, one value per row, and what they act on."""
 
 from ._adversarial import ACAI
+from ._buffers import Buffers
 from ._code_activations import CodeActivation, Identity, Logistic, TopK
 from ._codes import CodebookLoss, CodeLength, Commitment
 from ._corruptions import Corruption, GaussianNoise, MaskingNoise, SaltAndPepperNoise, SwapNoise
@@ -18,6 +19,7 @@ __all__ = [
     "L2",
     "AbsoluteError",
     "Bernoulli",
+    "Buffers",
     "CodeActivation",
     "CodeLength",
     "CodebookLoss",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from ._buffers import Buffers
 from ._checks import check_real
 from ._objective import Term
 from ._schedules import Schedule
@@ -89,6 +90,10 @@ class ACAI(Term):
         check_real(self, "gamma", "[0, 1]")
         critic = make_network(n_features, 1)
         return _ACAIWithCritic(self.weight, self.gamma, critic, decode, n_features, generator)
+
+    def bind(self, buffers: Buffers) -> None:
+        """Leave the gradient to autograd; ValueError if `gamma` is not valid."""
+        check_real(self, "gamma", "[0, 1]")
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Raise, because there is no critic before `begin`."""

@@ -9,6 +9,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from ._buffers import Bound, in_turn
 from ._checks import check_integer
 
 
@@ -19,13 +20,24 @@ class CodeActivation(ABC, BaseEstimator):
     ----------
     gives_unit_codes : bool
         Whether codes lie in (0, 1).
+    keeps_axes : bool
+        Whether each code has a meaning of its own, which a rotation of the codes would destroy.
     """
 
     gives_unit_codes: ClassVar[bool] = False
+    keeps_axes: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, z: Tensor) -> Tensor:
         """Return codes of the same shape, (batch, n_components)."""
+
+    def bind(self, z: Tensor, gradient: Tensor) -> tuple[Bound, Bound] | None:
+        """Return calls that turn `z` into codes, and a gradient in codes into one in `z`.
+
+        Both work in place, on tensors of shape (batch, n_components); the second is called after
+        the first, when `z` holds the codes. None is for autograd.
+        """
+        return None
 
 
 class Identity(CodeActivation):
@@ -39,9 +51,15 @@ class Identity(CodeActivation):
     tensor([[ 1., -3.]])
     """
 
+    keeps_axes = False
+
     def __call__(self, z: Tensor) -> Tensor:
         """Return `z`."""
         return z
+
+    def bind(self, z: Tensor, gradient: Tensor) -> tuple[Bound, Bound]:
+        """Return calls that do nothing."""
+        return in_turn(), in_turn()
 
 
 class Logistic(CodeActivation):
@@ -60,6 +78,16 @@ class Logistic(CodeActivation):
     def __call__(self, z: Tensor) -> Tensor:
         """Return the logistic function of each entry."""
         return z.sigmoid()
+
+    def bind(self, z: Tensor, gradient: Tensor) -> tuple[Bound, Bound]:
+        """Return the function, and the product with its derivative, ``codes * (1 - codes)``."""
+        derivative = torch.zeros_like(z)
+
+        def back() -> None:
+            torch.addcmul(z, z, z, value=-1, out=derivative)
+            gradient.mul_(derivative)
+
+        return z.sigmoid_, back
 
 
 class TopK(CodeActivation):
@@ -92,3 +120,14 @@ class TopK(CodeActivation):
         check_integer(self, "n_active", "[1, inf)")
         chosen = z.abs().topk(min(int(self.n_active), z.shape[1]), dim=1).indices
         return torch.zeros_like(z).scatter(1, chosen, z.gather(1, chosen))
+
+    def bind(self, z: Tensor, gradient: Tensor) -> tuple[Bound, Bound]:
+        """Return what keeps the largest codes, and the gradient in these."""
+        check_integer(self, "n_active", "[1, inf)")
+        kept = torch.zeros_like(z)
+
+        def activate() -> None:
+            z.copy_(self(z))
+            torch.ne(z, 0.0, out=kept)
+
+        return activate, lambda: gradient.mul_(kept)

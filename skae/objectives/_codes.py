@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ._buffers import Bound, Buffers, in_turn
 from ._objective import Term
 from ._schedules import Schedule
 
@@ -44,6 +46,10 @@ class Commitment(Term):
         """Return the squared distance to the codes per row, shape (batch,)."""
         return (out.z_e - out.z.detach()).square().sum(1)
 
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what adds the squared distance, and its gradient in the encodings."""
+        return _bind_distance(buffers, buffers.out.z_e, buffers.out.z, buffers.grad.z_e)
+
 
 class CodebookLoss(Term):
     r"""Codebook loss :math:`||sg(z_e) - z||^2` per row.
@@ -75,6 +81,19 @@ class CodebookLoss(Term):
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the squared distance to the encodings per row, shape (batch,)."""
         return (out.z - out.z_e.detach()).square().sum(1)
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what adds the squared distance, and its gradient in the codes' vectors."""
+        return _bind_distance(buffers, buffers.out.z, buffers.out.z_e, buffers.grad.z)
+
+
+def _bind_distance(buffers: Buffers, moved: Tensor, fixed: Tensor, gradient: Tensor) -> Bound:
+    gap, factor = torch.zeros_like(moved), 2 * buffers.factor
+    return in_turn(
+        lambda: torch.sub(moved, fixed, out=gap),
+        buffers.product(gap, gap),
+        lambda: gradient.add_(gap, alpha=factor),
+    )
 
 
 class CodeLength(Term):

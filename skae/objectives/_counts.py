@@ -6,14 +6,19 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from ._buffers import Bound, Buffers, in_turn
 from ._likelihoods import LEAST_MEAN, Likelihood, is_fixed, is_per_feature
 from ._losses import check_range
 from ._schedules import Schedule
 
 # Rates reach 1e13 before they stop growing exponentially; float32 overflows at e^88.
 LARGEST_LOG_RATE = 30.0
+
+# NumPy draws Poisson counts of means up to about 9e18; beyond this they are normal to rounding.
+_LARGEST_DRAWN = 1e15
 
 # Of the negative binomial: below, it is a Poisson distribution to rounding.
 _DISPERSIONS = (1e-6, 1e6)
@@ -81,11 +86,27 @@ class Poisson(_Counts):
         """Return the log-probability per row, shape (batch,)."""
         return (x * output - self.mean(output) - (x + 1).lgamma()).sum(1)
 
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what adds rates less ``x l`` and log-factorials, and writes the gradient."""
+        x, log_rates, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+        bounded, total = torch.zeros_like(x), buffers.total(*x.shape)
+
+        def run() -> None:
+            torch.clamp(log_rates, max=LARGEST_LOG_RATE, out=bounded)
+            torch.exp(bounded, out=gradient)
+            torch.sub(log_rates, bounded, out=bounded)
+            total.addcmul_(gradient, bounded.add_(1.0))
+            total.addcmul_(x, log_rates, value=-1)
+            total.add_(torch.add(x, 1.0, out=bounded).lgamma_())
+            gradient.sub_(x)
+
+        return in_turn(run, *buffers.scaled(gradient, buffers.factor))
+
     def sample(
         self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Draw counts."""
-        return rng.poisson(mean).astype(np.float64)
+        """Draw counts; means beyond what NumPy can draw from are drawn as normals."""
+        return _draw_counts(mean, rng)
 
 
 class NegativeBinomial(_Counts):
@@ -145,13 +166,46 @@ class NegativeBinomial(_Counts):
         log_mass = ways.to(x.dtype) - (x + 1).lgamma() - log_excess / dispersion
         return (log_mass + x * (log_rate - log_excess)).sum(1)
 
+    def bind(self, buffers: Buffers) -> Bound:
+        r"""Return what adds minus `log_prob`, and writes its gradients.
+
+        With the mean :math:`m`, that in the log-rate is :math:`(x + r) \alpha m' / (1 + \alpha m)`
+        less x times the logarithm's; that in the dispersion takes digamma functions.
+        """
+        x, output, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+        dispersion, factor = buffers.out.dispersion, buffers.factor
+        total, shape = buffers.total(len(x)), dispersion.shape
+        by_dispersion = buffers.grad.dispersion
+        is_fixed(self, "dispersion", _DISPERSIONS)
+        low, high = _DISPERSIONS
+
+        def run() -> None:
+            total.sub_(self.log_prob(x, output, dispersion))
+            alpha, m = dispersion.clamp(low, high), self.mean(output)
+            rate = output.clamp(max=LARGEST_LOG_RATE).exp()  # the mean's derivative
+            beyond = (output - LARGEST_LOG_RATE).clamp(min=0.0) + 1
+            torch.mul(rate, (1 + alpha * x) / (1 + alpha * m), out=gradient)
+            gradient.sub_(x / beyond).mul_(factor)
+            learned = (dispersion >= low) & (dispersion <= high)
+            each = self._derivative(x, m, alpha).sum(0).mul_(learned)
+            by_dispersion.copy_(each if shape else each.sum()).mul_(-factor)
+
+        return run
+
+    def _derivative(self, x: Tensor, mean: Tensor, alpha: Tensor) -> Tensor:
+        """Return the derivative of the log-probability in the dispersion, (batch, n_features)."""
+        r, x_fine = 1 / alpha.double(), x.double()
+        ways = (x_fine + r).digamma() - r.digamma() - x_fine / r
+        excess = (alpha * mean).log1p() / alpha**2 - (x + 1 / alpha) * mean / (1 + alpha * mean)
+        return excess - (r**2 * ways).to(x.dtype)
+
     def sample(
         self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """Draw rates, and counts of these."""
         dispersion = np.clip(dispersion, *_DISPERSIONS)
-        rates = rng.gamma(1 / dispersion, dispersion * mean)
-        return rng.poisson(rates).astype(np.float64)
+        rates = rng.gamma(1 / dispersion, dispersion * np.maximum(mean, 0.0))
+        return _draw_counts(rates, rng)
 
     def dispersion_for(self, variance: Any, mean: Any) -> Any:
         """Return the dispersion with which counts with a mean have a variance."""
@@ -161,3 +215,12 @@ class NegativeBinomial(_Counts):
     def fixed_dispersion(self, unit: Any) -> Any:
         """Return the dispersion, if it is fixed."""
         return self.dispersion if is_fixed(self, "dispersion", _DISPERSIONS) else None
+
+
+def _draw_counts(rates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw Poisson counts; rates that rounding made negative are zero, huge ones give normals."""
+    rates = np.maximum(rates, 0.0)
+    counts = rng.poisson(np.minimum(rates, _LARGEST_DRAWN)).astype(np.float64)
+    huge = rates > _LARGEST_DRAWN
+    counts[huge] = np.rint(rates[huge] + np.sqrt(rates[huge]) * rng.standard_normal(huge.sum()))
+    return counts

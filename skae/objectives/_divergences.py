@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ._buffers import Bound, Buffers
 from ._checks import check_real
 from ._objective import Term
 from ._schedules import Schedule
@@ -57,6 +59,37 @@ class KLDivergence(Term):
             charged = per_code.mean(0) > self.free_bits
             per_code = per_code.where(charged, self.free_bits)
         return per_code.sum(1)
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what adds the divergence, and its gradients in mean and log-variance."""
+        check_real(self, "free_bits", "[0, inf)")
+        mean, log_variance = buffers.out.mean, buffers.out.log_variance
+        by_mean, by_log_variance = buffers.grad.mean, buffers.grad.log_variance
+        factor, bits, n_rows = buffers.factor, float(self.free_bits), len(mean)
+        excess, variance = torch.zeros_like(mean), torch.zeros_like(log_variance)
+        total = buffers.total(*mean.shape, factor=0.5)
+
+        def run() -> None:
+            torch.exp(log_variance, out=variance)
+            variance.sub_(1.0)
+            total.addcmul_(mean, mean)
+            total.add_(variance)
+            total.sub_(log_variance)
+            by_mean.add_(mean, alpha=factor)
+            by_log_variance.add_(variance, alpha=0.5 * factor)
+
+        def run_beyond_free_bits() -> None:
+            torch.exp(log_variance, out=variance)
+            variance.sub_(1.0)
+            torch.addcmul(variance, mean, mean, out=excess)
+            excess.sub_(log_variance)
+            each = excess.mean(0)
+            charged = each > 2 * bits
+            total[0].add_(torch.where(charged, each, 2 * bits), alpha=n_rows)
+            by_mean.add_(mean * charged, alpha=factor)
+            by_log_variance.add_(variance * charged, alpha=0.5 * factor)
+
+        return run_beyond_free_bits if bits else run
 
 
 class ImportanceWeightedBound(Term):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
+from ._buffers import Bound, Buffers, in_turn
 from ._checks import check_choice, check_per_row
 from ._losses import Loss, check_range
 from ._schedules import Schedule
@@ -180,6 +183,11 @@ class Gaussian(Likelihood):
         errors = (x - output).square()
         return -0.5 * _sum(errors / dispersion, (2 * math.pi * dispersion).log(), x)
 
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what writes the gradient, the residual over the variance, and adds errors."""
+        is_fixed(self, "noise_variance")
+        return _bind_scaled(buffers, None, 0.5, math.log(2 * math.pi))
+
     def sample(
         self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
@@ -235,6 +243,11 @@ class Laplace(Likelihood):
     def log_prob(self, x: Tensor, output: Tensor, dispersion: Any) -> Tensor:
         """Return the log-density per row, shape (batch,)."""
         return -_sum((x - output).abs() / dispersion, (2 * dispersion).log(), x)
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what writes the gradient, the residual's sign over the scale, and adds errors."""
+        is_fixed(self, "scale")
+        return _bind_scaled(buffers, torch.sign, 1.0, math.log(2))
 
     def sample(
         self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
@@ -300,6 +313,18 @@ class Bernoulli(Likelihood):
         """Return the log-probability per row, shape (batch,)."""
         return -binary_cross_entropy_with_logits(output, x, reduction="none").sum(1)
 
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what adds ``log(1 + e^l) - x l``, and writes its gradient ``sigmoid(l) - x``."""
+        x, logits, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+        total = buffers.total(*x.shape)
+        return in_turn(
+            lambda: total.add_(softplus(logits)),
+            buffers.product(x, logits, -1.0),
+            lambda: torch.sigmoid(logits, out=gradient),
+            lambda: gradient.sub_(x),
+            *buffers.scaled(gradient, buffers.factor),
+        )
+
     def sample(
         self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
@@ -345,3 +370,39 @@ def is_per_feature(
 def _sum(scaled: Tensor, log_normalizer: Tensor, x: Tensor) -> Tensor:
     """Return the sum over features of scaled errors and normalizers, of shape () or (d,)."""
     return scaled.sum(1) + log_normalizer.mean() * x.shape[1]
+
+
+def _bind_scaled(
+    buffers: Buffers, derive: Callable[..., Any] | None, factor: float, log_constant: float
+) -> Bound:
+    """Return what adds ``factor * (error / dispersion + log(dispersion) + log_constant)``.
+
+    The error is the product of the residual and what `derive` makes of it (itself, if that is
+    None), and the gradient is the latter over the dispersion.
+    """
+    x, x_hat, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+    dispersion, (n_rows, n_features) = buffers.out.dispersion, x.shape
+    shape, residual = dispersion.shape, torch.zeros_like(x)
+    derived = torch.zeros_like(x) if derive else residual
+    share = n_features / dispersion.numel()
+    errors, ones = torch.zeros_like(dispersion), x.new_ones(n_rows)
+    total, logarithms = (
+        buffers.total(*shape, factor=each) for each in (factor, factor * share * n_rows)
+    )
+    buffers.constant += factor * n_features * log_constant
+
+    def run() -> None:
+        torch.sub(x_hat, x, out=residual)
+        if derive:
+            derive(residual, out=derived)
+        torch.div(derived, dispersion, out=gradient)
+        if shape:
+            torch.mv(derived.mul_(residual).t(), ones, out=errors)
+        else:
+            torch.dot(derived.view(-1), residual.view(-1), out=errors)
+        total.addcdiv_(errors, dispersion)
+        logarithms.add_(dispersion.log())
+        if buffers.residual is not None:
+            torch.mul(errors, 1 / share, out=buffers.residual)
+
+    return in_turn(run, *buffers.scaled(gradient, buffers.factor))

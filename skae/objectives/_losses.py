@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
+from ._buffers import Bound, Buffers, in_turn
 from ._checks import check_real
 from ._objective import OnRawRows, Term
 from ._schedules import Schedule
@@ -31,9 +32,12 @@ class Loss(Term):
     raw_target : bool
         If True, the loss reads `x` in the user's units and ``out.x_hat`` as a natural parameter,
         such as a logit. If False, both are in scaled units.
+    is_squared : bool
+        Whether the loss is in squared units of the rows, as their variance is.
     """
 
     raw_target: ClassVar[bool] = False
+    is_squared: ClassVar[bool] = False
 
     def mean(self, x_hat: Tensor) -> Tensor:
         """Return the reconstruction that a decoder's output `x_hat` stands for, same shape."""
@@ -83,9 +87,21 @@ class SquaredError(Loss):
     tensor([2.])
     """
 
+    gradient_unit = 2.0
+    is_squared = True
+
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the squared error per row, shape (batch,)."""
         return (x - out.x_hat).square().sum(1)
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what writes the gradient, twice the residual, and adds its squares."""
+        x, x_hat, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+        return in_turn(
+            lambda: torch.sub(x_hat, x, out=gradient),
+            buffers.product(gradient, gradient),
+            *buffers.scaled(gradient, 2 * buffers.factor),
+        )
 
 
 class AbsoluteError(Loss):
@@ -109,6 +125,17 @@ class AbsoluteError(Loss):
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the absolute error per row, shape (batch,)."""
         return (x - out.x_hat).abs().sum(1)
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what writes the gradient, the residual's sign, and adds residuals times signs."""
+        x, x_hat, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+        residual = torch.zeros_like(x)
+        return in_turn(
+            lambda: torch.sub(x_hat, x, out=residual),
+            lambda: torch.sign(residual, out=gradient),
+            buffers.product(gradient, residual),
+            *buffers.scaled(gradient, buffers.factor),
+        )
 
 
 class Huber(Loss):
@@ -142,6 +169,9 @@ class Huber(Loss):
     tensor([ 0.2500, 19.0000])
     """
 
+    gradient_unit = 2.0
+    is_squared = True
+
     def __init__(self, delta: float = 1.0, weight: float | Schedule = 1.0) -> None:
         super().__init__(weight)
         self.delta = delta
@@ -150,6 +180,19 @@ class Huber(Loss):
         """Return the loss per row, shape (batch,)."""
         check_real(self, "delta", "(0, inf)")
         return 2 * huber_loss(out.x_hat, x, reduction="none", delta=self.delta).sum(1)
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what writes the gradient, twice the residual r cut off to s: h is s (2 r - s)."""
+        check_real(self, "delta", "(0, inf)")
+        x, x_hat, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+        residual, delta = torch.zeros_like(x), float(self.delta)
+        return in_turn(
+            lambda: torch.sub(x_hat, x, out=residual),
+            lambda: torch.clamp(residual, -delta, delta, out=gradient),
+            buffers.product(gradient, residual, 2.0),
+            buffers.product(gradient, gradient, -1.0),
+            *buffers.scaled(gradient, 2 * buffers.factor),
+        )
 
 
 def check_range(

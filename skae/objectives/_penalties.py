@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._buffers import Bound, Buffers, in_turn
 from ._checks import check_real
 from ._objective import Term
 from ._schedules import Schedule
@@ -43,6 +44,16 @@ class L1(Term):
         """Return the sum of absolute codes per row, shape (batch,)."""
         return out.z.abs().sum(1)
 
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what adds the codes times their signs, and the signs to the gradient."""
+        z, gradient, factor = buffers.out.z, buffers.grad.z, buffers.factor
+        signs = torch.zeros_like(z)
+        return in_turn(
+            lambda: torch.sign(z, out=signs),
+            buffers.product(signs, z),
+            lambda: gradient.add_(signs, alpha=factor),
+        )
+
 
 class L2(Term):
     r"""Squared length of the code, :math:`\sum_j z_j^2` per row: small codes.
@@ -68,6 +79,11 @@ class L2(Term):
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the sum of squared codes per row, shape (batch,)."""
         return out.z.square().sum(1)
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what adds the codes' squares, and twice the codes to the gradient."""
+        z, gradient, factor = buffers.out.z, buffers.grad.z, 2 * buffers.factor
+        return in_turn(buffers.product(z, z), lambda: gradient.add_(z, alpha=factor))
 
 
 class KLSparsity(Term):
@@ -118,6 +134,27 @@ class KLSparsity(Term):
         mean = out.z.mean(0).clamp(LEAST_ACTIVATION, 1 - LEAST_ACTIVATION)
         divergence = on * (math.log(on) - mean.log()) + off * (math.log(off) - (-mean).log1p())
         return divergence.sum().expand(len(x))
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what adds the divergence for each row, and its gradient in the codes."""
+        check_real(self, "target", "(0, 1)")
+        z, gradient, factor = buffers.out.z, buffers.grad.z, buffers.factor
+        n_rows, width = z.shape
+        target, low, high = float(self.target), LEAST_ACTIVATION, 1 - LEAST_ACTIVATION
+        buffers.constant += width * (target * math.log(target) + (1 - target) * math.log1p(-target))
+        logs, logs_off = (
+            buffers.total(width, factor=-n_rows * share) for share in (target, 1 - target)
+        )
+
+        def run() -> None:
+            mean = z.mean(0)
+            on = mean.clamp(low, high)
+            logs.add_(on.log())
+            logs_off.add_(on.neg().log1p_())
+            derivative = (on - target) / (on * (1 - on))
+            gradient.add_(derivative.mul_(on == mean), alpha=factor)
+
+        return run
 
 
 class Contractive(Term):

@@ -1,6 +1,8 @@
 """Tests of validation and scaling."""
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from scipy import sparse
 
@@ -86,3 +88,13 @@ def test_values_beyond_float32_are_refused_unless_scaled_away():
     with pytest.raises(ValueError, match=r"Feature 2 of X reaches .* Divide X by a constant"):
         fit_scaling(X, None).check_reach(summarize(X))
     assert np.abs(fit_scaling(X, "global").to_scaled(X)).max() < 10
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+def test_frames_keep_their_precision(library, dtype):
+    """Float32 columns give float32 rows, whichever library they are of."""
+    X = np.random.default_rng(0).normal(size=(30, 3)).astype(dtype)
+    frame = library({name: X[:, i] for i, name in enumerate("abc")})
+    model = AutoencoderTransformer(2, max_iter=0).fit(frame)
+    assert model.transform(frame).dtype == dtype

@@ -3,6 +3,7 @@
 import itertools
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +15,9 @@ from torch import nn
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
 from skae._engine import kernels, program
-from skae._engine.models import Passes, have_closed_form
+from skae._engine.models import NotComposable, Passes
 from skae._engine.program import Program
-from skae._training.step import AutogradStep, ExplicitStep, make_step
+from skae._training.step import Step
 from skae.modules import (
     MLP,
     VAE,
@@ -34,6 +35,7 @@ from skae.objectives import (
     L2,
     AbsoluteError,
     Bernoulli,
+    CodebookLoss,
     Commitment,
     Contractive,
     Gaussian,
@@ -43,18 +45,22 @@ from skae.objectives import (
     KLDivergence,
     KLSparsity,
     Laplace,
+    Likelihood,
     LinearWarmup,
     Logistic,
+    Loss,
     MaskingNoise,
     NegativeBinomial,
     Objective,
     Poisson,
     SquaredError,
+    Term,
     TopK,
 )
 from skae.objectives._losses import for_scaled_rows
 
 N_FEATURES, N_COMPONENTS = 5, 4
+by_autograd, compiled = partial(Step, compiled=False), partial(Step, compiled=True)
 ACTIVATIONS = ["relu", "tanh", "logistic", "identity", "silu", "gelu"]
 CPU = torch.device("cpu")
 
@@ -130,9 +136,8 @@ def run(kind, core, objective, n_epochs=3, x=None, batch_size=20, **settings):
 
 def assert_agree(core, objective, **settings):
     """Assert that both steps do the same, which is not nothing."""
-    assert have_closed_form(core, objective)
-    expected = run(AutogradStep, core, objective, **settings)
-    found = run(ExplicitStep, core, objective, **settings)
+    expected = run(by_autograd, core, objective, **settings)
+    found = run(compiled, core, objective, **settings)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
     assert (expected[0] != 0).double().mean() > 0.6  # all but what feeds dead units has moved
@@ -195,6 +200,14 @@ def test_sparsity():
     assert_agree(core, Objective(SquaredError(0.5), KLSparsity(0.1, weight=2.0), L1(0.1)))
 
 
+def test_sparsity_where_units_are_saturated():
+    """Means beyond where logarithms are cut off have no gradient, in both."""
+    core = make_autoencoder(Logistic())
+    with torch.no_grad():
+        core.encoder.linear.bias[0] = -40.0
+    assert_agree(core, Objective(SquaredError(), KLSparsity(0.1)))
+
+
 LIKELIHOODS = {
     "gaussian": Gaussian(),
     "gaussian per feature": Gaussian("per_feature"),
@@ -204,7 +217,27 @@ LIKELIHOODS = {
     "laplace fixed": Laplace(0.3),
     "bernoulli": Bernoulli(),
     "poisson": Poisson(),
+    "negative binomial": NegativeBinomial("shared"),
+    "negative binomial per feature": NegativeBinomial("per_feature"),
+    "negative binomial fixed": NegativeBinomial(0.7),
 }
+
+
+@pytest.mark.parametrize("free_bits", [0.05, 0.3, 5.0])
+def test_free_bits(free_bits):
+    """Codes below and above what costs nothing."""
+    objective = Objective(Gaussian(), KLDivergence(0.8, free_bits=free_bits))
+    assert_agree(make_vae(Gaussian()), objective)
+
+
+@pytest.mark.parametrize("bias", [35.0, -35.0])
+@pytest.mark.parametrize("likelihood", [Poisson(), NegativeBinomial(), NegativeBinomial(2e-6)])
+def test_rates_beyond_their_range(likelihood, bias):
+    """Log-rates that go on as tangents, and those of nothing."""
+    core = make_vae(likelihood, likelihood.per_feature)
+    with torch.no_grad():
+        core.decoder.linear.bias[0] = bias
+    assert_agree(core, Objective(raw(likelihood), KLDivergence()))
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -226,18 +259,30 @@ def test_information_beyond_its_range():
         core.encoder.linear.bias[-1] = -150.0
     expected, found = (
         run(kind, core, Objective(Gaussian(1.0), KLDivergence()))
-        for kind in (AutogradStep, ExplicitStep)
+        for kind in (by_autograd, compiled)
     )
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("settings", [{}, {"n_stages": 2}, {"shared": True}, {"n_parts": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"n_stages": 2},
+        {"shared": True},
+        {"n_parts": 1},
+        {"decay": None},
+        {"decay": None, "n_stages": 2},
+        {"decay": None, "shared": True},
+    ],
+)
 @pytest.mark.parametrize("commitment", [[], [Commitment()], [Commitment(LinearWarmup())]], ids=str)
 def test_quantized(loss, settings, commitment):
-    """Every loss with codebooks in stages, shared, of one part."""
-    assert_agree(make_vqvae(**settings), Objective(LOSSES[loss], *commitment))
+    """Every loss with codebooks in stages, shared, of one part, trained by gradients."""
+    terms = [CodebookLoss(0.7), *commitment] if "decay" in settings else commitment
+    assert_agree(make_vqvae(**settings), Objective(LOSSES[loss], *terms))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +314,7 @@ def test_a_place_for_rows_changes_nothing():
     """Rows that are written to the step's own tensor are those that are passed."""
     core, objective, x = make_autoencoder(), Objective(SquaredError()), rows()
     one, other = (
-        ExplicitStep(deepcopy(core), objective, generator(), learning_rate=0.1) for _ in range(2)
+        compiled(deepcopy(core), objective, generator(), learning_rate=0.1) for _ in range(2)
     )
     for batch in x.split(20):
         one(batch)
@@ -352,10 +397,9 @@ def test_networks_of_the_user_s_own(kind, encoder, decoder):
     n_encoded = 2 * N_COMPONENTS if kind == "vae" else N_COMPONENTS
     core.encoder = own(encoder, N_FEATURES, n_encoded) if encoder else core.encoder
     core.decoder = own(decoder, N_COMPONENTS, N_FEATURES) if decoder else core.decoder
-    assert have_closed_form(core, objective)
     for settings in ({}, {"slice_rows": 7}, {"corrupt": MaskingNoise(0.5)}):
-        expected = run(AutogradStep, core, objective, **settings)
-        found = run(ExplicitStep, core, objective, **settings)
+        expected = run(by_autograd, core, objective, **settings)
+        found = run(compiled, core, objective, **settings)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
@@ -392,7 +436,8 @@ def test_small_networks_of_the_user_s_own_are_not_rounded():
 def test_networks_without_weights_are_left_to_autograd():
     """There is nothing to write out."""
     core = Autoencoder(*(CustomNetwork(nn.Identity(), N_FEATURES, N_FEATURES) for _ in range(2)))
-    assert not have_closed_form(core, Objective(SquaredError()))
+    with pytest.raises(NotComposable):
+        compiled(core, Objective(SquaredError()), generator(), learning_rate=0.1)
 
 
 def cosine(one, other):
@@ -400,7 +445,7 @@ def cosine(one, other):
     return float(torch.nn.functional.cosine_similarity(one, other, dim=0))
 
 
-@pytest.mark.parametrize("kind", [AutogradStep, ExplicitStep])
+@pytest.mark.parametrize("kind", [by_autograd, compiled])
 @pytest.mark.parametrize("custom", [False, True])
 @pytest.mark.parametrize("settings", [dict(), dict(skip=False), dict(tied=True)])
 def test_factors_in_bfloat16(kind, custom, settings, monkeypatch):
@@ -454,8 +499,8 @@ def test_products_by_onednn_are_those_of_mkl(skip, tied, monkeypatch):
     monkeypatch.setattr(program, "is_faster_by_onednn", lambda *product: not asked.append(product))
     core = make_autoencoder(skip=skip, tied=tied).float()
     settings = dict(x=rows().float(), n_epochs=2)
-    found = run(ExplicitStep, core, Objective(SquaredError(), L2(0.1)), **settings)
-    expected = run(AutogradStep, core, Objective(SquaredError(), L2(0.1)), **settings)
+    found = run(compiled, core, Objective(SquaredError(), L2(0.1)), **settings)
+    expected = run(by_autograd, core, Objective(SquaredError(), L2(0.1)), **settings)
 
     assert asked
     for one, other in zip(found, expected, strict=True):
@@ -516,14 +561,14 @@ def test_a_replayed_graph_of_the_calls_is_the_step(kind, monkeypatch):
         "vae": (make_vae(Gaussian()), [Gaussian(), KLDivergence()]),
         "vqvae": (make_vqvae(), [SquaredError(), Commitment()]),
     }[kind]
-    expected = run(ExplicitStep, core, Objective(*terms))
-    play, capturing = Program.replay, []
+    expected = run(compiled, core, Objective(*terms))
+    replay, capturing = Program.replay, []
 
     def recorded(program):
         if capturing:
             capturing[-1].calls += program.calls
         else:
-            play(program)
+            replay(program)
 
     @contextmanager
     def capture(graph):
@@ -537,32 +582,32 @@ def test_a_replayed_graph_of_the_calls_is_the_step(kind, monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", lambda side: nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
-    monkeypatch.setattr(Program, "play", recorded)
+    monkeypatch.setattr(Program, "replay", recorded)
     graphs, build = [], Passes.__init__
 
     def captured(self, core, *arguments, **options):
         build(self, core, *arguments, **options)
-        self.replay = self._program.captured(list(core.buffers()))
+        self.replay = self.captured()
         graphs.append(self.replay)
 
     monkeypatch.setattr(Passes, "__init__", captured)
-    found = run(ExplicitStep, core, Objective(*terms))
+    found = run(compiled, core, Objective(*terms))
 
-    # full batches and the last, taken where they are and from where the step wants them
-    assert len(graphs) == 4
+    # one row that is tried; full batches and the last, as they are and in the step's own buffer
+    assert len(graphs) == 5
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_a_rank_without_rows_updates_as_the_others_do(monkeypatch):
     """What gradients are multiplied by does not depend on whether there are rows."""
-    step = ExplicitStep(make_autoencoder(), Objective(SquaredError()), generator(), learning_rate=1)
+    step = compiled(make_autoencoder(), Objective(SquaredError()), generator(), learning_rate=1)
     monkeypatch.setattr(step, "_n_ranks", 50)
     units = []
     for rank in (0, 49):
         monkeypatch.setattr(step, "_rank", rank)
         step.gradient.fill_(7.0)
-        units.append(step._differentiate(20, rows(20), rows(20), {}))
+        units.append(step._differentiate(rows(20)))
         assert bool(step.gradient.any()) == (rank == 0)
     assert units == [2.0, 2.0]
 
@@ -582,22 +627,22 @@ def test_parameters_of_terms_are_checked_where_none_is_called(blobs, settings, p
         model.fit(blobs)
 
 
-class MySquaredError(SquaredError):
-    """A term of the user's own."""
+class Doubled(SquaredError):
+    """A term of another formula, whose inherited gradient is not its own."""
+
+    def __call__(self, x, out):
+        return 2 * super().__call__(x, out)
 
 
 @pytest.mark.parametrize(
     ("core", "terms"),
     [
-        (make_autoencoder(), [MySquaredError()]),
+        (make_autoencoder(), [Doubled()]),
         (make_autoencoder(), [SquaredError(), Contractive()]),
         (make_autoencoder(), [SquaredError(), ACAI()]),
         (make_autoencoder(torch.relu), [SquaredError()]),
         (Autoencoder(torch.nn.Linear(5, 4), make_nets()[1]), [SquaredError()]),
         (Autoencoder(make_nets()[0], torch.nn.Linear(4, 5)), [SquaredError()]),
-        (make_vae(Gaussian()), [Gaussian(), KLDivergence(free_bits=0.1)]),
-        (make_vae(NegativeBinomial()), [raw(NegativeBinomial()), KLDivergence()]),
-        (make_vqvae(decay=None), [SquaredError(), Commitment()]),
         (VQVAE(*make_nets(), FiniteScalarQuantizer(2, (3, 3))), [SquaredError()]),
     ],
 )
@@ -605,15 +650,95 @@ def test_anything_else_is_left_to_autograd(core, terms):
     """What has no closed form here gets the step that differentiates."""
     objective = Objective(*terms)
     objective = objective.begin(core.decode, lambda *n: torch.nn.Linear(*n), 5, generator())
-    assert type(make_step(core, objective, generator(), learning_rate=0.1)) is AutogradStep
+    assert not Step(core, objective, generator(), learning_rate=0.1).is_compiled
 
 
-def test_built_in_networks_get_the_explicit_step():
+def test_built_in_networks_get_compiled_steps():
     """The default of all three families is written out."""
     for core, terms in [
         (make_autoencoder(), [SquaredError()]),
         (make_vae(Gaussian()), [Gaussian(), KLDivergence()]),
         (make_vqvae(), [SquaredError(), Commitment()]),
     ]:
-        step = make_step(core, Objective(*terms), generator(), learning_rate=0.1)
-        assert type(step) is ExplicitStep
+        assert Step(core, Objective(*terms), generator(), learning_rate=0.1).is_compiled
+
+
+class LogCosh(Loss):
+    """A loss of a user's own that brings its gradient: log cosh of residuals."""
+
+    def __init__(self, steepness=1.0, weight=1.0):
+        super().__init__(weight)
+        self.steepness = steepness
+
+    def __call__(self, x, out):
+        return (self.steepness * (out.x_hat - x)).cosh().log().sum(1)
+
+    def bind(self, buffers):
+        x, x_hat, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+        total = buffers.total(*x.shape)
+
+        def run():
+            residual = self.steepness * (x_hat - x)
+            total.add_(residual.cosh().log())
+            torch.mul(residual.tanh(), self.steepness * buffers.factor, out=gradient)
+
+        return run
+
+
+class LogLogistic(Likelihood):
+    """A likelihood of a user's own that brings its gradient: logistic noise of a fixed scale."""
+
+    def log_prob(self, x, output, dispersion):
+        r = (x - output) / 0.3
+        return -(r + 2 * torch.nn.functional.softplus(-r) + np.log(0.3)).sum(1)
+
+    def sample(self, mean, dispersion, rng):
+        return mean + rng.logistic(scale=0.3, size=mean.shape)
+
+    def bind(self, buffers):
+        x, x_hat, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
+        total = buffers.total(len(x))
+
+        def run():
+            total.sub_(self.log_prob(x, x_hat, None))
+            torch.mul(torch.tanh((x_hat - x) / 0.6), buffers.factor / 0.3, out=gradient)
+
+        return run
+
+
+class Cubes(Term):
+    """A penalty of a user's own that brings its gradient."""
+
+    def __call__(self, x, out):
+        return out.z.abs().pow(3).sum(1)
+
+    def bind(self, buffers):
+        z, total = buffers.out.z, buffers.total(len(buffers.x))
+
+        def run():
+            total.add_(z.abs().pow(3).sum(1))
+            buffers.grad.z.add_(3 * z * z.abs(), alpha=buffers.factor)
+
+        return run
+
+
+def test_terms_of_the_user_s_own_that_bind_are_compiled():
+    """They need nothing but their own class."""
+    for weight in (1.0, 0.4):
+        core, terms = make_autoencoder(), [LogCosh(0.8, weight), Cubes(0.1)]
+        assert_agree(core, Objective(*terms))
+    assert_agree(make_vae(LogLogistic()), Objective(LogLogistic(), KLDivergence(0.5)))
+
+
+def test_a_loss_of_the_user_s_own_trains_in_an_estimator(blobs, monkeypatch):
+    """What is found outside the package trains at the engine's speed."""
+    made, begin = [], Step.__init__
+
+    def spied(self, *arguments, **settings):
+        begin(self, *arguments, **settings)
+        made.append(self.is_compiled)
+
+    monkeypatch.setattr(Step, "__init__", spied)
+    model = AutoencoderTransformer(2, loss=LogCosh(), penalty=Cubes(1e-3), max_iter=3)
+    assert model.set_params(early_stopping=False, random_state=0).fit(blobs).score(blobs) > 0.5
+    assert made == [True]

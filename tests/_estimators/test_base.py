@@ -34,12 +34,12 @@ def test_training_stops_after_n_iter_no_change_epochs_below_tol(blobs, patience)
 
 @pytest.mark.parametrize("fraction", [0.1, 0.3])
 def test_validation_fraction_sets_the_held_out_rows(blobs, fraction, monkeypatch):
-    """The loop is handed that share of the rows to judge epochs by, and trains on the others."""
+    """The loop is handed that share of the rows as validation set, and trains on the others."""
     sizes = []
 
-    def spy(step, rows, judge, **settings):
-        sizes.append((rows.n_rows, judge.rows.n_rows))
-        return train(step, rows, judge, **settings)
+    def spy(step, rows, plan, **settings):
+        sizes.append((rows.n_rows, plan.rows.n_rows))
+        return train(step, rows, plan, **settings)
 
     train = trainer.train
     monkeypatch.setattr(trainer, "train", spy)

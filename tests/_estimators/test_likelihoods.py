@@ -581,3 +581,12 @@ def test_nothing_explodes(likelihood, kind):
     assert np.isfinite(model.score(X[::-1] if kind == "constant" else 1 - X.clip(0, 1)))
     assert np.isfinite(model.sample(20, random_state=0)).all()
     assert np.isfinite(model.log_likelihood(X, 8, random_state=0)).all()
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian("per_feature"), Laplace("per_feature")])
+def test_more_components_than_features_with_variances_by_feature(likelihood):
+    """The surplus codes say nothing."""
+    X = np.random.default_rng(0).normal(size=(50, 3)) * [1.0, 2.0, 3.0]
+    model = VAETransformer(5, likelihood=likelihood, max_iter=0).fit(X)
+    assert np.isfinite(model.score(X))
+    assert not model.active_components_[3:].any()

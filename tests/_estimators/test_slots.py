@@ -134,7 +134,7 @@ def plain(digits):
 def test_denoising_removes_the_noise_it_was_trained_on(digits, plain, corruption):
     """Corrupted rows come back closer to the clean ones than from a net trained on clean rows."""
     denoiser = clone(plain).set_params(corruption=corruption).fit(digits[:1400])
-    noise = denoiser._corruption()
+    noise = denoiser._make_recipe().corruption
     scaling, clean = denoiser._net.scaling, digits[1400:]
     noisy = noise(torch.tensor(scaling.to_scaled(clean)), torch.Generator().manual_seed(9))
     noisy = scaling.from_scaled(noisy.numpy())

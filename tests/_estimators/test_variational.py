@@ -215,6 +215,7 @@ def test_remedies_fit_the_model(settings, remedy, digits):
         warnings.simplefilter("ignore")
         model.fit(X)
     model.active_components_ = np.array([True, False, False, False])
+    model._recipe = model._make_recipe()
     with pytest.warns(UserWarning, match="1 of 4 components are active: .* the others") as caught:
         model._warn_of_inactive(4)
     assert str(caught[0].message).endswith(f"training rows. {remedy}")

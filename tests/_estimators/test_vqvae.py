@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skae import VQVAETransformer
-from skae._training.step import AutogradStep
+from skae._training.step import Step
 from skae.modules import VectorQuantizer
 from skae.objectives import Gaussian, Objective, SquaredError
 from skae.quantization import FiniteScalarQuantization, Quantization, VectorQuantization
@@ -155,12 +155,13 @@ def test_weight_decay_spares_codebooks(digits):
         random_state=0,
     ).fit(X)
     core = model._net.make_core()
-    step = AutogradStep(
+    step = Step(
         core,
         Objective(SquaredError()),
         torch.Generator(),
         learning_rate=1e-3,
         weight_decay=100.0,
+        compiled=False,
     )
     before = core.quantizer.codebook.detach().clone(), core.encoder.module.weight.detach().clone()
     step(torch.tensor(X[:32], dtype=torch.float32))

@@ -1,12 +1,16 @@
 """Tests of the loop: best epoch, early stopping, the start's claim, divergence."""
 
+from contextlib import nullcontext
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
 
 from skae._data.batches import ResidentRows
-from skae._training.loop import HeldOut, train
-from skae._training.step import AutogradStep
+from skae._training.loop import train
+from skae._training.step import Step
+from skae._training.validation import ValidationPlan, ValidationSet
 from skae.exceptions import ConvergenceError, ConvergenceWarning
 from skae.modules import MLP, Autoencoder
 from skae.objectives import LinearWarmup, Objective, SquaredError
@@ -26,28 +30,31 @@ class Setting:
             MLP(5, 2, [8], generator=generator(2)), MLP(2, 5, [8], generator=generator(3))
         )
         objective = Objective(SquaredError())
-        self.step = AutogradStep(self.core, objective, generator(), learning_rate=learning_rate)
+        self.step = Step(
+            self.core, objective, generator(), learning_rate=learning_rate, compiled=False
+        )
         self.rows, validation = ResidentRows(rows[:40]), ResidentRows(rows[40:])
-        self.held_out = HeldOut(self.core, objective, validation, generator()) if held_out else None
+        self.validation = validation if held_out else None
         self.losses = []
 
     def run(self, script=None, **changes):
         """Train; `script` replaces the held-out losses, the start's first."""
-        if script is not None:
-            remaining = iter(script)
-            self.held_out.losses = lambda: next(remaining) + torch.zeros(20, dtype=torch.float64)
+        names = "stops_training", "start_competes", "n_iter_no_change", "tol"
+        plan = {name: changes.pop(name) for name in names if name in changes}
         settings = dict(
             max_epochs=6,
             progress=lambda epoch: epoch / 6,
             batch_size=16,
-            n_iter_no_change=10,
-            tol=0.0,
-            stops_early=True,
-            start_counts=False,
             after_epoch=lambda: self.losses.append(self.step.weights.clone()),
-            report=lambda history: None,
         )
-        return train(self.step, self.rows, self.held_out, **{**settings, **changes})
+        plan = ValidationPlan(self.validation, **{"stops_training": True, **plan})
+        remaining = iter(script or [])
+
+        def losses(validation):
+            return next(remaining) + torch.zeros(20, dtype=torch.float64)
+
+        with patch.object(ValidationSet, "losses", losses) if script else nullcontext():
+            return train(self.step, self.rows, plan, **{**settings, **changes})
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -70,10 +77,10 @@ def test_training_stops_after_epochs_without_a_gain_of_tol():
     assert history.best_loss == 4.94
 
 
-@pytest.mark.parametrize("start_counts", [True, False])
-def test_the_start_s_loss_is_known_without_epochs(start_counts):
+@pytest.mark.parametrize("start_competes", [True, False])
+def test_the_start_s_loss_is_known_without_epochs(start_competes):
     """It is that of what is kept."""
-    history = Setting().run([2.0], max_epochs=0, start_counts=start_counts)
+    history = Setting().run([2.0], max_epochs=0, start_competes=start_competes)
 
     assert history.best_loss == 2.0
 
@@ -83,7 +90,7 @@ def test_patience_looks_at_epochs_and_not_at_the_start():
     setting = Setting()
     start = setting.step.weights.clone()
     script = [1.0, 9.0, 7.0, 5.0, 3.0, 4.0, 4.0]
-    history = setting.run(script, n_iter_no_change=2, max_epochs=50, start_counts=True)
+    history = setting.run(script, n_iter_no_change=2, max_epochs=50, start_competes=True)
 
     assert history.n_epochs == 6
     assert history.best_loss == 1.0
@@ -109,12 +116,12 @@ def test_without_held_out_rows_all_epochs_run_and_the_last_is_kept():
 
 @pytest.mark.parametrize(("gain", "kept"), [(0.5, False), (0.05, True)])
 def test_without_early_stopping_the_last_epoch_is_weighed_against_the_start(gain, kept):
-    """All epochs run and are not judged one by one; the start is kept for want of a gain."""
+    """All epochs run, none is compared by itself; the start is kept for want of a gain."""
     setting = Setting()
     noise = torch.tensor(np.random.default_rng(0).normal(size=20))
     noise = (noise - noise.mean()) / noise.std() * 0.1 * 20**0.5
     start = setting.step.weights.clone()
-    settings = dict(max_epochs=4, n_iter_no_change=1, stops_early=False, start_counts=True)
+    settings = dict(max_epochs=4, n_iter_no_change=1, stops_training=False, start_competes=True)
     history = setting.run([torch.zeros(20), noise - gain], **settings)
 
     assert history.n_epochs == 4
@@ -151,7 +158,7 @@ def test_the_start_is_left_only_for_a_gain_beyond_its_noise(gain, kept):
     noise = torch.tensor(np.random.default_rng(0).normal(size=20))
     noise = (noise - noise.mean()) / noise.std() * 0.1 * 20**0.5
     start = setting.step.weights.clone()
-    history = setting.run([torch.zeros(20), noise - gain], max_epochs=1, start_counts=True)
+    history = setting.run([torch.zeros(20), noise - gain], max_epochs=1, start_competes=True)
 
     assert torch.equal(setting.step.weights, start) == kept
     assert history.best_loss == pytest.approx(0.0 if kept else -gain)
@@ -188,5 +195,8 @@ def test_divergence_that_persists_is_an_error():
 def test_held_out_noise_is_the_same_at_every_epoch():
     """Two evaluations of an unchanged network agree to the last bit."""
     setting = Setting()
+    validation = ValidationSet(
+        setting.core, setting.step.objective, setting.validation, generator()
+    )
 
-    assert torch.equal(setting.held_out.losses(), setting.held_out.losses())
+    assert torch.equal(validation.losses(), validation.losses())

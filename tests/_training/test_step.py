@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from skae._data.batches import ResidentRows
-from skae._training.loop import HeldOut
-from skae._training.step import AutogradStep, even_slices
+from skae._training.step import Step, even_slices
+from skae._training.validation import ValidationSet
 from skae.modules import MLP, VAE, VQVAE, Autoencoder, VectorQuantizer
 from skae.objectives import (
     CodebookLoss,
@@ -65,7 +65,9 @@ def test_updates_are_those_of_torch_adamw(weight_decay):
         {"params": biases, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=0.01)
-    step = AutogradStep(core, objective, generator(), learning_rate=0.01, weight_decay=weight_decay)
+    step = Step(
+        core, objective, generator(), learning_rate=0.01, weight_decay=weight_decay, compiled=False
+    )
     for x in batches(30):
         step(x)
         optimizer.zero_grad()
@@ -84,7 +86,7 @@ def test_slices_of_a_batch_equal_the_whole(kind, dropout):
     for slice_rows in (4096, 7):
         core, objective = make_core(kind)
         settings = dict(learning_rate=0.01, dropout=dropout, slice_rows=slice_rows)
-        step = AutogradStep(core, objective, generator(), **settings)
+        step = Step(core, objective, generator(), **settings, compiled=False)
         for x in batches(10):
             step(x)
         states.append((step.end_epoch(), core.state_dict()))
@@ -113,7 +115,7 @@ def test_held_out_rows_are_judged_without_dropout():
     """Their loss is that of the whole network."""
     (x,) = batches(1)
     core, objective = make_core("autoencoder")
-    losses = HeldOut(core, objective, ResidentRows(x), generator()).losses()
+    losses = ValidationSet(core, objective, ResidentRows(x), generator()).losses()
 
     torch.testing.assert_close(losses, (core(x).x_hat - x).square().sum(1))
 
@@ -139,7 +141,7 @@ def test_dropout_and_the_bound_of_gradients_follow_schedules():
         core, objective = make_core("autoencoder")
         before = copy.deepcopy(core.state_dict())
         settings = dict(dropout=LinearWarmup(1.0, 0.5), max_grad_norm=LinearWarmup(1.0))
-        step = AutogradStep(core, objective, generator(), learning_rate=0.01, **settings)
+        step = Step(core, objective, generator(), learning_rate=0.01, **settings, compiled=False)
         drawn = []
         core.draw_noise = lambda *arguments, drawn=drawn: drawn.append(arguments[2]) or {}
         step.begin_epoch(progress)
@@ -167,7 +169,7 @@ def test_slices_are_few_and_even(n_rows, most):
 def test_epoch_loss_is_the_mean_over_rows_and_starts_anew():
     """Batches of unequal size count by their rows."""
     core, objective = make_core("autoencoder")
-    step = AutogradStep(core, objective, generator(), learning_rate=1e-12)
+    step = Step(core, objective, generator(), learning_rate=1e-12, compiled=False)
     first, second = batches(2)
     expected = torch.cat([objective(x, core(x)) for x in (first, second[:5])]).mean().item()
     step(first)
@@ -181,7 +183,7 @@ def test_epoch_loss_is_the_mean_over_rows_and_starts_anew():
 def test_epoch_loss_is_nan_when_a_weight_is():
     """A weight that is not finite shows in the epoch's loss."""
     core, objective = make_core("autoencoder")
-    step = AutogradStep(core, objective, generator(), learning_rate=0.01)
+    step = Step(core, objective, generator(), learning_rate=0.01, compiled=False)
     step(batches(1)[0])
     step.weights[3] = float("inf")
 
@@ -191,7 +193,7 @@ def test_epoch_loss_is_nan_when_a_weight_is():
 def test_restoring_a_snapshot_repeats_the_same_steps():
     """Weights, moments and buffers all go back."""
     core, objective = make_core("vqvae")
-    step = AutogradStep(core, objective, generator(), learning_rate=0.01)
+    step = Step(core, objective, generator(), learning_rate=0.01, compiled=False)
     first, second, third = batches(3)
     step(first)
     saved = step.snapshot()
@@ -208,11 +210,11 @@ def test_restoring_a_snapshot_repeats_the_same_steps():
 def test_exported_optimizer_continues_exactly():
     """Another step object with the exported state takes the same next step."""
     core, objective = make_core("vae")
-    step = AutogradStep(core, objective, generator(), learning_rate=0.01)
+    step = Step(core, objective, generator(), learning_rate=0.01, compiled=False)
     first, second = batches(2)
     step(first)
     twin_core = copy.deepcopy(core)
-    twin = AutogradStep(twin_core, objective, generator(9), learning_rate=0.01)
+    twin = Step(twin_core, objective, generator(9), learning_rate=0.01, compiled=False)
     twin.import_optimizer(step.export_optimizer())
     step(second)
     twin(second)

@@ -152,3 +152,13 @@ def test_a_likelihood_of_one_s_own_needs_two_methods():
     """Without them it is not one."""
     with pytest.raises(TypeError, match=r"abstract method '?log_prob'?"):
         Half()
+
+
+@pytest.mark.parametrize("likelihood", [Poisson(), NegativeBinomial()])
+def test_counts_are_drawn_for_any_rate(likelihood):
+    """Rates below zero by rounding, and those that NumPy refuses to draw from."""
+    rates = np.array([[-5e-324, 0.0, 3.0, 1e9, 1e20]] * 50)
+    drawn = likelihood.sample(rates, np.asarray(1e-6), np.random.default_rng(0))
+    assert not drawn[:, :2].any()
+    assert np.isfinite(drawn).all()
+    np.testing.assert_allclose(drawn[:, 3:].mean(0), [1e9, 1e20], rtol=1e-2)

@@ -1,0 +1,112 @@
+"""The recipe of one fit: what is minimised, where it starts; checked before rows are touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Generator
+
+from .._data.scaling import Scaling
+from .._training.step import Corrupt
+from ..objectives import (
+    Buffers,
+    CodeActivation,
+    Corruption,
+    ImportanceWeightedBound,
+    Objective,
+    Schedule,
+    Term,
+)
+from ..objectives._checks import check_real
+from ..objectives._losses import for_scaled_rows
+from ..objectives._schedules import value_at
+from ..quantization import Quantization
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one fit minimises and starts from, as objects that belong to it.
+
+    Attributes
+    ----------
+    loss : Loss
+        What compares rows with reconstructions, and says what the decoder's output stands for.
+    terms : tuple of Term
+        What is minimised beside it.
+    starts_at_pca : bool
+        Whether training starts at PCA, or its kin for the loss.
+    code_activation : CodeActivation or None
+        What the encoder's output goes through.
+    corruption : callable or None
+        What is done to rows before they are encoded in training.
+    quantization : Quantization or None
+        How codes become integers.
+    importance_weighted : bool
+        Whether the loss goes into the importance-weighted bound.
+    """
+
+    loss: Any
+    terms: tuple[Term, ...] = ()
+    starts_at_pca: bool = False
+    code_activation: CodeActivation | None = None
+    corruption: Corrupt | None = None
+    quantization: Quantization | None = None
+    importance_weighted: bool = False
+
+    @property
+    def starts_at_a_fit(self) -> bool:
+        """Whether the start already is a model of the rows."""
+        return self.starts_at_pca and not self.loss.raw_target
+
+    def objective(self, scaling: Scaling, device: torch.device) -> Objective:
+        """Return what is minimised, for rows in scaled units on a device."""
+        loss = for_scaled_rows(self.loss, scaling.center, scaling.scale, device)
+        if self.importance_weighted:
+            return Objective(ImportanceWeightedBound(loss))
+        return Objective(loss, *self.terms)
+
+    def loss_unit(self, scaling: Scaling) -> float:
+        """Return what `tol` is a fraction of.
+
+        It is the rows' total variance in scaled units, or of losses that are no squares the number
+        of features.
+        """
+        if self.loss.is_squared:
+            return float((scaling.variance / scaling.scale**2).sum())
+        return float(len(scaling.mean))
+
+    def check(self) -> Recipe:
+        """Check the parameters of all parts and return the recipe.
+
+        Raises
+        ------
+        ValueError
+            If one is not valid.
+        """
+        for term in (self.loss, *self.terms):
+            if not isinstance(term.weight, Schedule):
+                check_real(term, "weight", "[0, inf)")
+            value_at(term.weight, 0.0)
+            if _is_built_in(term):
+                term.bind(_one_row())
+        if isinstance(self.corruption, Corruption) and _is_built_in(self.corruption):
+            self.corruption(torch.zeros(2, 1, device="cpu"), Generator("cpu"))
+        if self.code_activation is not None and _is_built_in(self.code_activation):
+            self.code_activation.bind(*torch.zeros(2, 1, 1, device="cpu"))
+        return self
+
+
+def _is_built_in(part: object) -> bool:
+    """Return whether a part is the package's own, which checks its parameters when it is bound."""
+    return type(part).__module__.startswith("skae.")
+
+
+def _one_row() -> Buffers:
+    """Return buffers of one row with one feature and one code."""
+    names = "x_hat", "z", "z_e", "mean", "log_variance", "dispersion"
+    outputs = SimpleNamespace(**{name: torch.zeros(1, 1, device="cpu") for name in names})
+    outputs.dispersion = torch.ones((), device="cpu")
+    return Buffers(outputs.x_hat, outputs, outputs, 1.0)

@@ -1,0 +1,82 @@
+"""What an encoder or decoder can do: start at a linear map, ignore inputs, show its layers."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+
+class Dense(NamedTuple):
+    """An affine map ``x @ weight.T + bias``, or ``x @ weight + bias`` if `mirrored`."""
+
+    weight: Tensor
+    bias: Tensor | None  # (n_out,)
+    mirrored: bool = False
+    activation: nn.Module | None = None
+
+
+class DenseLayers(NamedTuple):
+    """The layers of a perceptron: hidden ones, the last one, and a linear path beside them."""
+
+    hidden: list[Dense]
+    last: Dense | None
+    linear: Dense | None
+
+
+class Network(nn.Module):
+    """Base of encoders and decoders: what it says is what the rest of the package goes by.
+
+    The defaults are those of a network that can do nothing but map rows.
+
+    Attributes
+    ----------
+    n_in, n_out : int
+        Number of inputs and outputs.
+    mask_widths : list of int
+        Widths of the hidden layers whose units dropout multiplies; empty without dropout.
+    is_custom : bool
+        Whether code of the user's runs in it, which needs isolated global state and is given
+        blocks of rows one after the other.
+    """
+
+    n_in: int
+    n_out: int
+    mask_widths: list[int]
+    is_custom: ClassVar[bool] = False
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.n_in, self.n_out, self.mask_widths = n_in, n_out, []
+
+    def dense_layers(self) -> DenseLayers | None:
+        """Return the layers if they are all there is to the network; else None."""
+        return None
+
+    def start_at(self, weight: Tensor, offset: Tensor) -> None:
+        """Start at the linear map ``x @ weight.T + offset``.
+
+        Parameters
+        ----------
+        weight : torch.Tensor of shape (n_out, n_in)
+            The map.
+        offset : torch.Tensor of shape (n_out,)
+            What it returns for zeros.
+
+        Raises
+        ------
+        TypeError
+            If the network cannot start at a linear map.
+        """
+        raise TypeError(
+            f"{type(self).__name__} cannot start at a linear map: it has no linear path."
+        )
+
+    def offset_outputs(self, offset: Tensor) -> None:
+        """Start with outputs around `offset`, shape (n_out,), where the network can."""
+
+    def ignore_inputs(self, constant: Tensor) -> None:
+        """Ignore inputs that never vary, a boolean mask of shape (n_in,), where the network can."""
+
+    def silence_outputs(self, constant: Tensor) -> None:
+        """Return zeros for targets that never vary, a mask of shape (n_out,), where it can."""
