@@ -23,7 +23,7 @@ numpydoc_show_class_members = False
 nitpick_ignore_regex = [(r"py:.*", r"(?!skae\b).*")]
 
 
-def skip_foreign_members(app, what, name, obj, skip, options):
+def skip_inherited_members(app, what, name, obj, skip, options):
     """Leave out what classes inherit from scikit-learn and torch: it is documented there."""
     obj = obj.fget if isinstance(obj, property) else obj
     module = getattr(inspect.unwrap(obj) if callable(obj) else obj, "__module__", None) or ""
@@ -39,4 +39,4 @@ def escape_shapes(app, what, name, obj, options, lines):
 def setup(app):
     """Connect the hooks above; shapes are escaped before numpydoc reads them."""
     app.connect("autodoc-process-docstring", escape_shapes, priority=400)
-    app.connect("autodoc-skip-member", skip_foreign_members)
+    app.connect("autodoc-skip-member", skip_inherited_members)

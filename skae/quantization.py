@@ -78,6 +78,10 @@ class Quantization(ABC, BaseEstimator):
             Weight of the commitment loss.
         by_gradient : bool
             Whether codebooks are trained by gradients.
+
+        Returns
+        -------
+        list of skae.objectives.Term
         """
         commitment: list[Term] = [Commitment(commitment_weight)]
         return [CodebookLoss(), *commitment] if by_gradient else commitment
@@ -118,7 +122,20 @@ class VectorQuantization(Quantization):
         self.shared = shared
 
     def check(self, codebook_size: int, code_dim: int) -> None:
-        """Check `n_stages` and `shared`; ValueError if one is not valid."""
+        """Check `n_stages` and `shared`.
+
+        Parameters
+        ----------
+        codebook_size : int
+            Ignored: any number of vectors will do.
+        code_dim : int
+            Length of a vector.
+
+        Raises
+        ------
+        ValueError
+            If one is not valid.
+        """
         if not BOOLEAN.allows(self.shared):
             raise ValueError(f"shared of {self!r} must be a bool. Got {self.shared!r}.")
         if not integer("[1, inf)").allows(self.n_stages):
@@ -129,7 +146,23 @@ class VectorQuantization(Quantization):
     def build(
         self, n_parts: int, codebook_size: int, code_dim: int, decay: float | None
     ) -> Quantizer:
-        """Return a `skae.modules.VectorQuantizer`."""
+        """Return codebooks.
+
+        Parameters
+        ----------
+        n_parts : int
+            Number of vectors that an encoding is cut into.
+        codebook_size : int
+            Number of vectors per codebook.
+        code_dim : int
+            Length of a vector.
+        decay : float or None
+            Decay of the codebooks' moving averages; None for codebooks trained by gradients.
+
+        Returns
+        -------
+        skae.modules.VectorQuantizer
+        """
         return VectorQuantizer(
             n_parts,
             codebook_size,
@@ -179,15 +212,57 @@ class FiniteScalarQuantization(Quantization):
     def build(
         self, n_parts: int, codebook_size: int, code_dim: int, decay: float | None
     ) -> Quantizer:
-        """Return a `skae.modules.FiniteScalarQuantizer`."""
+        """Return a grid.
+
+        Parameters
+        ----------
+        n_parts : int
+            Number of vectors that an encoding is cut into.
+        codebook_size : int
+            Number of points of the grid at most, where `levels` is "auto".
+        code_dim : int
+            Length of a vector.
+        decay : float or None
+            Ignored: a grid is not learned.
+
+        Returns
+        -------
+        skae.modules.FiniteScalarQuantizer
+        """
         return FiniteScalarQuantizer(n_parts, self._levels(codebook_size, code_dim))
 
     def check(self, codebook_size: int, code_dim: int) -> None:
-        """Check that `levels` go with the other sizes; ValueError otherwise."""
+        """Check that `levels` go with the other sizes.
+
+        Parameters
+        ----------
+        codebook_size : int
+            Largest number of codes.
+        code_dim : int
+            Length of a vector.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
         self._levels(codebook_size, code_dim)
 
     def terms(self, commitment_weight: float, by_gradient: bool) -> list[Term]:
-        """Return nothing: the bound keeps encodings where the grid is."""
+        """Return nothing: the bound keeps encodings where the grid is.
+
+        Parameters
+        ----------
+        commitment_weight : float
+            Ignored.
+        by_gradient : bool
+            Ignored.
+
+        Returns
+        -------
+        list of skae.objectives.Term
+            Empty.
+        """
         return []
 
     def _levels(self, codebook_size: int, code_dim: int) -> list[int]:

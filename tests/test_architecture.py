@@ -39,6 +39,7 @@ BANNED = {
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 MAX_FUNCTION_LINES_P95 = 40
+MAX_TYPE_CHECKS = 15
 
 # Where an import name is not the distribution's name.
 IMPORT_NAMES = {"scikit-learn": "sklearn"}
@@ -270,6 +271,35 @@ def test_functions_are_short(path):
     """A function fits on one screen."""
     long = [item for item in function_lengths(read(path)) if item[1] > MAX_FUNCTION_LINES]
     assert long == []
+
+
+def checks_of_own_classes(sources):
+    """Return the `isinstance` and `issubclass` calls that ask for a class defined in `sources`."""
+    trees = [ast.parse(source) for source in sources]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+    calls = [node for node in nodes if isinstance(node, ast.Call) and len(node.args) == 2]
+    calls = [call for call in calls if ast.unparse(call.func) in ("isinstance", "issubclass")]
+    return [ast.unparse(call) for call in calls if classes & names_in(call.args[1])]
+
+
+def names_in(node):
+    """Return the last parts of the names in an expression."""
+    return {name.split(".")[-1] for name in dotted_names(node)}
+
+
+def test_types_are_hardly_asked_for():
+    """Parts say what they can do: few places ask what class of the package an object is."""
+    checks = checks_of_own_classes(path.read_text(encoding="utf-8") for path in FILES)
+    assert len(checks) < MAX_TYPE_CHECKS, checks
+
+
+def test_type_checks_are_counted():
+    """The checker sees own classes alone, in tuples, unions and modules, and no others."""
+    source = "class A: ...\nclass B: ...\n"
+    uses = "isinstance(x, A)", "isinstance(x, (int, m.B))", "issubclass(x, A | B)"
+    others = "isinstance(x, int)", "isinstance(A(), str)"
+    assert checks_of_own_classes([source, "\n".join([*uses, *others])]) == list(uses)
 
 
 def test_most_functions_are_very_short():

@@ -6,7 +6,8 @@ import inspect
 import pytest
 from numpydoc.validate import validate
 
-MODULES = ["skae", "skae.metrics", "skae.modules", "skae.objectives"]
+from tests.public import MODULES
+
 PROSE_PACKAGES = ("skae.modules", "skae.objectives")
 
 IGNORED = {
@@ -28,12 +29,12 @@ IGNORED_IN_PROSE = {
 
 
 def public_objects():
-    """Return the dotted names of the public classes and functions, one path for each object."""
+    """Return dotted names and public classes and functions of skae, one path for each object."""
     paths = {}
     for module in MODULES:
         for name in importlib.import_module(module).__all__:
             value = getattr(importlib.import_module(module), name)
-            if inspect.isclass(value) or inspect.isfunction(value):
+            if getattr(value, "__module__", "").split(".")[0] == "skae":
                 paths.setdefault(value, f"{module}.{name}")
     return [(path, value) for value, path in paths.items()]
 

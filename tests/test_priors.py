@@ -74,9 +74,9 @@ def test_draws_follow_it(chain, learned, i):
     counts = np.zeros((6, 6))
     np.add.at(counts, (drawn[:, i], drawn[:, i + 1]), 1)
     every = np.stack(np.meshgrid(*[np.arange(6)] * 4, indexing="ij"), -1).reshape(-1, 4)
-    odds = np.exp(learned.log_prob(every)).reshape([6] * 4)
-    assert odds.sum() == pytest.approx(1.0)
-    expected = 4000 * odds.sum(tuple(axis for axis in range(4) if axis not in (i, i + 1)))
+    probabilities = np.exp(learned.log_prob(every)).reshape([6] * 4)
+    assert probabilities.sum() == pytest.approx(1.0)
+    expected = 4000 * probabilities.sum(tuple(axis for axis in range(4) if axis not in (i, i + 1)))
     large = expected >= 5
     observed = np.append(counts[large], counts[~large].sum())
     wanted = np.append(expected[large], expected[~large].sum())
@@ -102,8 +102,8 @@ def test_independent_frequencies_count_one_row_more():
     counts = np.array([[1, 3, 0, 0], [1, 0, 3, 0]])
 
     np.testing.assert_allclose(prior.frequencies_, (counts + 0.25) / 5)
-    odds = prior.frequencies_[0, 3] * prior.frequencies_[1, 1]
-    assert prior.log_prob([[3, 1]])[0] == pytest.approx(np.log(odds))
+    probabilities = prior.frequencies_[0, 3] * prior.frequencies_[1, 1]
+    assert prior.log_prob([[3, 1]])[0] == pytest.approx(np.log(probabilities))
     drawn = prior.sample(40_000, random_state=0)
     frequencies = [np.bincount(column, minlength=4) / 40_000 for column in drawn.T]
     np.testing.assert_allclose(frequencies, prior.frequencies_, atol=0.01)

@@ -8,14 +8,8 @@ from pathlib import Path
 
 import pytest
 
-MODULES = [
-    "skae",
-    "skae.metrics",
-    "skae.modules",
-    "skae.objectives",
-    "skae.priors",
-    "skae.quantization",
-]
+from tests.public import MODULES
+
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
 

@@ -59,6 +59,7 @@ class OneThread:
     """
 
     def __enter__(self) -> None:
+        torch.get_num_threads()  # a thread's first call of torch sets the limits, so it goes first
         self._before, self._outer = _limits(), _outer.limits
         if self._outer is None:
             _outer.limits = self._before

@@ -51,7 +51,7 @@ def test_each_player_gets_the_gradient_of_its_own_objective(core):
 
 
 def test_epochs_are_compared_without_the_game(core):
-    """The objective that judges is the rest of it."""
+    """The objective of held-out rows is the rest of it."""
     objective = Objective(SquaredError(), begin(core, ACAI()))
     x = torch.randn((4, 5), generator=generator(3), dtype=torch.float64)
 

@@ -92,7 +92,7 @@ def test_masking_puts_zeros_in(x):
 
 
 def test_salt_and_pepper_puts_the_extremes_in(x):
-    """Every changed entry is its own feature's smallest or largest value, with equal odds."""
+    """Every changed entry is its feature's smallest or largest value, either one as often."""
     corrupted = corrupt(SaltAndPepperNoise(fraction=0.4), x)
     low, high = (corrupted == x.amin(0)), (corrupted == x.amax(0))
 
