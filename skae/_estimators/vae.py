@@ -334,7 +334,7 @@ class VAETransformer(GenerativeAutoencoder):
 
     @property
     def _fitted_likelihood(self) -> Any:
-        return self._net.link
+        return self._net.loss
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean evidence lower bound, in nats per row of X.

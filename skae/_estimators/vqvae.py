@@ -668,7 +668,7 @@ default="squared_error"
         return rows if mean else self._with_noise(rows, generator)
 
     def _with_noise(self, rows: np.ndarray, generator: Generator) -> np.ndarray:
-        loss = self._net.link
+        loss = self._net.loss
         if hasattr(loss, "sample"):
             return scattered(rows, loss, np.asarray(1.0), self._net.scaling, generator)
         noise = draw_from_quantiles(len(rows), self._noise_quantiles, generator)

@@ -46,7 +46,7 @@ class FittedNet:
         The network's state.
     scaling : Scaling
         The map between rows and the network's units.
-    link : Loss or None, default=None
+    loss : Loss or None, default=None
         The loss that says what rows the decoder's output stands for; None where it returns rows
         in scaled units.
     basis : LatentBasis or None, default=None
@@ -58,11 +58,11 @@ class FittedNet:
         build: partial[Core],
         arrays: dict[str, np.ndarray],
         scaling: Scaling,
-        link: Loss | None = None,
+        loss: Loss | None = None,
         basis: LatentBasis | None = None,
     ) -> None:
         self.build, self.arrays, self.scaling = build, arrays, scaling
-        self.link, self.basis = link, basis
+        self.loss, self.basis = loss, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
         self._idle: dict[tuple[torch.dtype, torch.device], list[_Workspace]] = {}
 
@@ -73,16 +73,16 @@ class FittedNet:
         blank: Core,
         core: Core,
         scaling: Scaling,
-        link: Loss | None = None,
+        loss: Loss | None = None,
     ) -> FittedNet:
         """Copy a trained core's state into `blank`, a core of the same build."""
         arrays = {name: value.cpu().numpy().copy() for name, value in core.state_dict().items()}
-        net = cls(build, arrays, scaling, link)
+        net = cls(build, arrays, scaling, loss)
         net._load(blank)
         return net
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("build", "arrays", "scaling", "link", "basis")
+        names = ("build", "arrays", "scaling", "loss", "basis")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -201,11 +201,11 @@ class FittedNet:
 
     def _rows(self, core: Any, z: Tensor) -> Tensor:
         x_hat = core.decode(z if self.basis is None else self.basis.leave(z))
-        return self.link.mean(x_hat) if self.link else x_hat
+        return self.loss.mean(x_hat) if self.loss else x_hat
 
     @property
     def _gives_raw_rows(self) -> bool:
-        return self.link is not None and self.link.raw_target
+        return self.loss is not None and self.loss.raw_target
 
     def _to_original(self, x_hat: np.ndarray) -> np.ndarray:
         """Return rows in the user's units, float64; features without variance are exact."""

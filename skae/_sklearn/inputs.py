@@ -10,8 +10,8 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-# Squares of larger values overflow float64.
-_LARGEST = 1e150
+# Squares of larger values overflow float64; sums of larger ones float32, which is squared scaled.
+_LARGEST = {np.dtype("float64"): 1e150, np.dtype("float32"): 1e36}
 
 
 def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -47,14 +47,13 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
         dtype=np.float32 if _is_single_frame(X) else [np.float64, np.float32],
         reset=reset,
     )
-    if X.dtype == np.float32:
-        return X
     values = X.data if sparse.issparse(X) else X
     largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
-    if largest > _LARGEST:
+    if largest > (limit := _LARGEST[X.dtype]):
+        what = "squares" if X.dtype == np.float64 else "sums"
         raise ValueError(
-            f"Input X contains values as large as {largest:.1e}, whose squares overflow. Divide "
-            f"X by a constant so that all values are below {_LARGEST:.0e}."
+            f"Input X contains values as large as {largest:.1e}, whose {what} overflow {X.dtype}. "
+            f"Divide X by a constant so that all values are below {limit:.0e}."
         )
     return X
 

@@ -32,8 +32,8 @@ class Autoencoder(Core):
         What the encoder's output goes through, (batch, n_components) to the same shape.
     ordered : bool, default=False
         Whether `draw_noise` draws how many of the first codes each row may use (nested dropout
-        [1]_): k of them with a probability in proportion to ``k ** -0.5``. With equal ones the first
-        codes are left behind, and with ones that fall faster the last.
+        [1]_): k of them with a probability in proportion to ``k ** -0.5``. With equal ones the
+        first codes are left behind, and with ones that fall faster the last.
     n_components : int, default=1
         Number of codes; used if `ordered`.
 

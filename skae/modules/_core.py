@@ -163,7 +163,7 @@ class Core(nn.Module):
         return []
 
     def begin_training(self) -> None:
-        """Prepare for training, once the start has been evaluated, which may be restored in the end."""
+        """Prepare for training, after the start, which may be restored, has been evaluated."""
 
     def observe(self, x: Tensor, out: Any) -> None:
         """Add a slice of the batch to the statistics that `update` turns into state."""

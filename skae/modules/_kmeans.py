@@ -110,8 +110,8 @@ def kmeans(
 def _spread(vectors: Tensor, n_centres: int, generator: Generator) -> Tensor:
     """Draw centres from the vectors one by one, far ones more often.
 
-    The probability is in proportion to the squared distance to the nearest centre drawn before; of some candidates the
-    one is taken that leaves the smallest sum of these.
+    The probability is in proportion to the squared distance to the nearest centre drawn before; of
+    some candidates the one is taken that leaves the smallest sum of these.
     """
     n_sets, n_vectors, dim = vectors.shape
     origin = vectors.mean(1, keepdim=True)

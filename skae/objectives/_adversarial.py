@@ -30,8 +30,8 @@ class ACAI(Term):
 
     The number of features :math:`D` is there because [1]_ averages squared errors over features
     and skae sums them. The critic is a perceptron with the encoder's hidden layers, trained with
-    the same optimiser, and is not kept after `fit`. Held-out rows are evaluated without this term. In
-    a batch of more than 4096 rows, only rows of the same slice are mixed.
+    the same optimiser, and is not kept after `fit`. Held-out rows are evaluated without this term.
+    In a batch of more than 4096 rows, only rows of the same slice are mixed.
 
     Parameters
     ----------

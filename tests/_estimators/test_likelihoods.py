@@ -151,9 +151,9 @@ def test_a_fixed_dispersion_stays_in_the_units_of_x(likelihood, scaling):
             assert model.noise_variance_ == expected
         unit = 1.0 if likelihood.raw_target else model._net.scaling.scale
         core = model._net.core(torch.float64, torch.device("cpu"))
-        in_net_units = np.broadcast_to(core.dispersion.numpy(), X.shape[1])
+        in_scaled_units = np.broadcast_to(core.dispersion.numpy(), X.shape[1])
         expected = np.broadcast_to(likelihood.fixed_dispersion(unit), X.shape[1])
-        np.testing.assert_allclose(in_net_units, expected, rtol=1e-6)
+        np.testing.assert_allclose(in_scaled_units, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("likelihood", ["laplace", Gaussian("per_feature"), Laplace("per_feature")])

@@ -57,13 +57,13 @@ def test_the_best_of_separate_fits_is_kept_to_the_bit(kind, backend, digits):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
-def test_scores_are_of_the_rows_that_judge(kind, digits):
+def test_scores_are_of_the_rows_given_to_validate(kind, digits):
     """Given validation rows, or without any the training rows, they are plain scores."""
     X, X_val = digits[:300], digits[300:500]
-    judged = make(kind, n_init=2, random_state=0).fit(X, X_val=X_val)
+    validated = make(kind, n_init=2, random_state=0).fit(X, X_val=X_val)
     alone = make(kind, n_init=2, random_state=0, early_stopping=False).fit(X)
 
-    assert judged.scores_per_init_.max() == pytest.approx(judged.score(X_val), rel=1e-12)
+    assert validated.scores_per_init_.max() == pytest.approx(validated.score(X_val), rel=1e-12)
     assert alone.scores_per_init_.max() == pytest.approx(alone.score(X), rel=1e-12)
 
 

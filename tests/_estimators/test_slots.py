@@ -501,10 +501,10 @@ def test_first_codes_are_drawn_more_often():
     """As many rows use k codes as k ** -0.5 says."""
     core = Autoencoder(MLP(5, 4, []), MLP(4, 5, []), ordered=True, n_components=4)
     kept = core.draw_noise(100_000, torch.Generator().manual_seed(0))["kept"]
-    odds = np.arange(1, 5) ** -0.5
+    weights = np.arange(1, 5) ** -0.5
     drawn = np.bincount(kept[:, 0].numpy(), minlength=5)[1:] / 100_000
 
-    np.testing.assert_allclose(drawn, odds / odds.sum(), atol=0.01)
+    np.testing.assert_allclose(drawn, weights / weights.sum(), atol=0.01)
 
 
 def test_ordered_codes_can_be_cut(digits):
@@ -543,7 +543,7 @@ def test_a_decaying_learning_rate_settles(blobs):
 
 @pytest.mark.filterwarnings("ignore:. of 4 components are active:UserWarning")
 def test_a_warmed_up_beta_ends_where_it_should(digits):
-    """The weight of the divergence rises with the epochs and is judged at its end."""
+    """The weight of the divergence rises with the epochs and held-out rows see its end."""
     settings = dict(early_stopping=False, max_iter=10, random_state=0)
     warmed = VAETransformer(4, beta=LinearWarmup(0.5, end=50.0), **settings).fit(digits)
     heavy = VAETransformer(4, beta=50.0, **settings).fit(digits)
@@ -564,7 +564,7 @@ def test_gradients_are_cut(blobs):
 
 
 def test_dropout_may_fade_out(blobs):
-    """Dropout on a schedule ends between that which stays and none; odds of 1 are refused."""
+    """Dropout on a schedule ends between that which stays and none; a probability of 1 are refused."""
     settings = dict(init="random", max_iter=40, **QUICK)
     curves = [
         AutoencoderTransformer(1, dropout=dropout, **settings).fit(blobs).loss_curve_

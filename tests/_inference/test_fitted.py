@@ -98,10 +98,10 @@ def test_a_net_keeps_little_of_what_many_rows_need(net, digits, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["global", "standard", None])
-@pytest.mark.parametrize("link", [None, Bernoulli()])
-def test_a_decoder_gives_rows_less_an_origin(net, digits, kind, link):
+@pytest.mark.parametrize("loss", [None, Bernoulli()])
+def test_a_decoder_gives_rows_less_an_origin(net, digits, kind, loss):
     """They are those of `decode`, to rounding, in one place."""
-    net.scaling, net.link = fit_scaling(digits, kind), link
+    net.scaling, net.loss = fit_scaling(digits, kind), loss
     codes, origin = np.random.default_rng(0).normal(size=(30, 3)), digits.mean(0)
     decode = net.decoder(CPU, origin)
     with Evaluation():
@@ -112,7 +112,7 @@ def test_a_decoder_gives_rows_less_an_origin(net, digits, kind, link):
         assert single.dtype == np.float64
         np.testing.assert_allclose(single, found, atol=1e-4)
     np.testing.assert_allclose(found, net.decode(codes, CPU) - origin, atol=1e-10)
-    if link:  # else it is the network that is zero there
+    if loss:  # else it is the network that is zero there
         assert not found[:, net.scaling.constant].any()
 
 
@@ -143,7 +143,7 @@ def test_a_result_that_is_not_finite_is_an_error(net):
         net.encode(np.full((1, 64), 1e38, dtype=np.float32), CPU)
 
 
-def test_loadings_are_the_slopes_of_decoding(net):
+def test_loadings_are_the_derivatives_of_decoding(net):
     """They are what small steps of the code give."""
     code = np.array([0.3, -0.2, 0.5])
     steps = 1e-5 * np.vstack([np.eye(3), -np.eye(3)])

@@ -55,7 +55,7 @@ def batches(n_steps, n_rows=23):
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_updates_are_those_of_torch_adamw(weight_decay):
-    """Thirty steps give the weights that torch.optim gives, biases spared from the decay."""
+    """Thirty steps give the weights that torch.optim gives, biases without decay."""
     core, objective = make_core("autoencoder")
     reference = copy.deepcopy(core)
     matrices = [p for p in reference.parameters() if p.ndim == 2]
@@ -121,7 +121,7 @@ def test_held_out_rows_are_judged_without_dropout():
 
 
 def test_masks_keep_the_mean_of_what_comes_next():
-    """Over many draws a hidden unit is off with the odds asked for and has mean factor one."""
+    """Over many draws a hidden unit is off with the probability asked for and has mean factor one."""
     core = Autoencoder(MLP(4, 2, (5, 3)), MLP(2, 4, (3, 5)))
     masks = core.draw_noise(40_000, generator(), 0.3)["encoder"]
 

@@ -109,11 +109,13 @@ def run(name, folder, init, seed, n_test):
     rng = np.random.default_rng(seed)
     if protocol.fresh:
         grey, grey_test = load_grey(folder)
-        judged = {"test": (rng.random(grey_test.shape) < grey_test).astype(np.float32)}
+        evaluated = {"test": (rng.random(grey_test.shape) < grey_test).astype(np.float32)}
     else:
         train, valid, test = load(folder)
-        judged = {"valid": valid, "test": test}
-    judged = {part: rows[rng.permutation(len(rows))[:n_test]] for part, rows in judged.items()}
+        evaluated = {"valid": valid, "test": test}
+    evaluated = {
+        part: rows[rng.permutation(len(rows))[:n_test]] for part, rows in evaluated.items()
+    }
     model = VAETransformer(
         likelihood="bernoulli",
         init=init,
@@ -131,7 +133,7 @@ def run(name, folder, init, seed, n_test):
         if epoch not in protocol.published:
             continue
         line = f"{name:6} {init:6} seed {seed}  {epoch:4} epochs  {seconds:6.0f} s"
-        for part, rows in judged.items():
+        for part, rows in evaluated.items():
             estimate, error = log_likelihood(model, rows, protocol.n_draws)
             line += f"  {part} {estimate:.2f} +- {error:.2f} (bound {model.score(rows):.2f})"
         print(f"{line}  published {protocol.published[epoch]:.2f}", flush=True)

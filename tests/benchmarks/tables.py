@@ -84,8 +84,8 @@ def measure(draws, train, test, seed):
     X, y = np.vstack([test, draws]), np.repeat([0, 1], [len(test), len(draws)])
     order = np.random.default_rng(seed).permutation(len(X))
     seen, unseen = np.array_split(order, 2)
-    judge = HistGradientBoostingClassifier(random_state=seed).fit(X[seen], y[seen])
-    area = roc_auc_score(y[unseen], judge.predict_proba(X[unseen])[:, 1])
+    classifier = HistGradientBoostingClassifier(random_state=seed).fit(X[seen], y[seen])
+    area = roc_auc_score(y[unseen], classifier.predict_proba(X[unseen])[:, 1])
     return means.max(), np.abs(correlations[0] - correlations[1]).mean(), area
 
 

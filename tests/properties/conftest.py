@@ -6,26 +6,15 @@
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-settings.register_profile(
-    "ci",
-    max_examples=20,
-    derandomize=True,
+shared = settings(
     deadline=None,
     database=None,
     print_blob=True,
-    suppress_health_check=SLOW,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-settings.register_profile(
-    "search",
-    max_examples=1000,
-    derandomize=False,
-    deadline=None,
-    database=None,
-    print_blob=True,
-    suppress_health_check=SLOW,
-)
+settings.register_profile("ci", shared, max_examples=20, derandomize=True)
+settings.register_profile("search", shared, max_examples=1000, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
