@@ -564,7 +564,7 @@ def test_gradients_are_cut(blobs):
 
 
 def test_dropout_may_fade_out(blobs):
-    """Dropout on a schedule ends between that which stays and none; a probability of 1 are refused."""
+    """Dropout on a schedule ends between that which stays and none; 1 is refused."""
     settings = dict(init="random", max_iter=40, **QUICK)
     curves = [
         AutoencoderTransformer(1, dropout=dropout, **settings).fit(blobs).loss_curve_

@@ -111,7 +111,7 @@ def test_each_mask_acts(kind):
     assert core.draw_noise(len(x), generator()).keys() == plain.keys()
 
 
-def test_held_out_rows_are_judged_without_dropout():
+def test_held_out_rows_are_evaluated_without_dropout():
     """Their loss is that of the whole network."""
     (x,) = batches(1)
     core, objective = make_core("autoencoder")
@@ -121,7 +121,7 @@ def test_held_out_rows_are_judged_without_dropout():
 
 
 def test_masks_keep_the_mean_of_what_comes_next():
-    """Over many draws a hidden unit is off with the probability asked for and has mean factor one."""
+    """Over many draws a hidden unit is off with its probability, and has mean factor one."""
     core = Autoencoder(MLP(4, 2, (5, 3)), MLP(2, 4, (3, 5)))
     masks = core.draw_noise(40_000, generator(), 0.3)["encoder"]
 
