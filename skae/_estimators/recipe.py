@@ -106,7 +106,7 @@ def _is_built_in(part: object) -> bool:
 
 def _one_row() -> Buffers:
     """Return buffers of one row with one feature and one code."""
-    names = "x_hat", "z", "z_e", "mean", "log_variance", "dispersion"
+    names = "x_hat", "z", "z_e", "mean", "log_variance", "one_minus_variance"
     outputs = SimpleNamespace(**{name: torch.zeros(1, 1, device="cpu") for name in names})
     outputs.dispersion = torch.ones((), device="cpu")
     return Buffers(outputs.x_hat, outputs, outputs, 1.0)

@@ -318,14 +318,16 @@ class VectorQuantizer(Quantizer):
         codes = torch.zeros((n_parts, len(z)), dtype=torch.int64, device=z.device)
         index, ones = codes[:, :, None].expand_as(parts), counts.new_ones(1).expand_as(codes)
         average, used = keys.new_full((n_parts, 1, size), 1 / size), counts > 0
-        columns, shares = centred.transpose(1, 2), self.mean_counts[:, :, None]
+        mean_counts, mean_sums = self.mean_counts, self.mean_sums
+        columns, shares = centred.transpose(1, 2), mean_counts[:, :, None]
+        start, each_used = norms[:, None], used[:, :, None]
 
         def assign() -> None:
             torch.bmm(average, keys, out=origin)
             torch.sub(keys, origin, out=centred)
             torch.linalg.vecdot(centred, centred, out=norms)
             torch.sub(parts, origin, out=shifted)
-            torch.baddbmm(norms[:, None], shifted, columns, beta=-0.5, out=matches)
+            torch.baddbmm(start, shifted, columns, beta=-0.5, out=matches)
             find_largest(matches, codes)
             torch.gather(keys, 1, index, out=vectors)
             chosen.copy_(vectors)
@@ -335,11 +337,11 @@ class VectorQuantizer(Quantizer):
                 move()
 
         def move() -> None:
-            self.mean_counts.lerp_(counts, share)
-            self.mean_sums.lerp_(sums, share)
-            torch.gt(self.mean_counts, LEAST_COUNT, out=used)
-            torch.div(self.mean_sums, shares, out=moved)
-            torch.where(used[:, :, None], moved, keys, out=keys)
+            mean_counts.lerp_(counts, share)
+            mean_sums.lerp_(sums, share)
+            torch.gt(mean_counts, LEAST_COUNT, out=used)
+            torch.div(mean_sums, shares, out=moved)
+            torch.where(each_used, moved, keys, out=keys)
             counts.zero_()
             sums.zero_()
 

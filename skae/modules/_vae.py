@@ -188,15 +188,20 @@ class VAE(Core):
         z, k = steps.signal(self.n_components), self.n_components
         mean, information = encoding.value.split(k, 1)
         mean_gradient, gradient = encoding.gradient.split(k, 1)
-        draws = steps.noise["posterior"].squeeze(1)
+        draws, (low, high) = steps.noise["posterior"].squeeze(1), LOG_INFORMATION_RANGE
+        log_noise = self.log_noise
+        if self.log_dispersion is None and self._dispersion.ndim == 0:
+            variance_at, dispersion = self.likelihood.variance_at, self._dispersion
+            if variance_at(dispersion) is not None:
+                log_noise = lambda: variance_at(dispersion).log()  # noqa: E731
         shifted, log_variance, std, gap, inside, zero = (
             torch.zeros_like(z.value) for _ in range(6)
         )
 
         def draw() -> None:
-            torch.clamp(information, *LOG_INFORMATION_RANGE, out=shifted)
+            torch.clamp(information, low, high, out=shifted)
             torch.eq(shifted, information, out=inside)
-            shifted.sub_(self.log_noise())
+            shifted.sub_(log_noise())
             torch.neg(softplus(shifted), out=log_variance)
             torch.mul(log_variance, 0.5, out=std)
             std.exp_()
@@ -215,6 +220,7 @@ class VAE(Core):
         steps.forward(draw)
         steps.backward(to_encoding)
         posterior = {"mean": (mean, mean_gradient), "log_variance": (log_variance, gradient)}
+        posterior["one_minus_variance"] = (gap, gap)
         if not steps.terms(**posterior):
             return False
         steps.backward(to_posterior)
@@ -229,19 +235,20 @@ class VAE(Core):
             steps.forward(lambda: torch.exp(logarithm, out=value))
             steps.backward(lambda: torch.mul(gradient, value, out=slot))
             return bool(steps.loss(x_hat, dispersion=(value, gradient)))
-        dispersion, n_rows = self._dispersion, steps.n_rows
+        dispersion, n_rows, share = self._dispersion, steps.n_rows, 1 - self.decay
+        least, (observed, n_observed) = self.least_dispersion, self.statistics()
         residual, unused = torch.zeros_like(dispersion), torch.zeros_like(dispersion)
         asked = residual if self.follows_residual else None
         if not steps.loss(x_hat, residual=asked, dispersion=(dispersion, unused)):
             return False
 
         def update() -> None:
-            dispersion.lerp_(residual.mul_(1 / n_rows), 1 - self.decay)
-            dispersion.clamp_(min=self.least_dispersion)
+            dispersion.lerp_(residual.mul_(1 / n_rows), share)
+            dispersion.clamp_(min=least)
 
         def observe() -> None:
-            self._residual.add_(residual)
-            self._n_rows.add_(n_rows)
+            observed.add_(residual)
+            n_observed.add_(n_rows)
 
         if self.follows_residual:
             steps.forward(update if steps.updates else observe)
