@@ -384,7 +384,7 @@ def _bind_scaled(
     dispersion, (n_rows, n_features) = buffers.out.dispersion, x.shape
     shape, residual = dispersion.shape, torch.zeros_like(x)
     derived = torch.zeros_like(x) if derive else residual
-    share = n_features / dispersion.numel()
+    share, flat = n_features / dispersion.numel(), (derived.view(-1), residual.view(-1))
     errors, ones = torch.zeros_like(dispersion), x.new_ones(n_rows)
     total, logarithms = (
         buffers.total(*shape, factor=each) for each in (factor, factor * share * n_rows)
@@ -399,7 +399,7 @@ def _bind_scaled(
         if shape:
             torch.mv(derived.mul_(residual).t(), ones, out=errors)
         else:
-            torch.dot(derived.view(-1), residual.view(-1), out=errors)
+            torch.dot(*flat, out=errors)
         total.addcdiv_(errors, dispersion)
         logarithms.add_(dispersion.log())
         if buffers.residual is not None:
