@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from numbers import Integral
@@ -18,7 +19,7 @@ from .._data.batches import Rows, StreamedRows
 from .._data.centred import CentredRows
 from .._data.rows import ColumnSummary, summarize
 from .._data.scaling import Scaling, fit_scaling
-from .._inference.fitted import FittedNet
+from .._inference.fitted import FittedNet, NotFiniteError
 from .._init.pca import PrincipalAxes, principal_axes
 from .._latent.basis import LatentBasis
 from .._runtime.device import resolve_device
@@ -29,6 +30,7 @@ from .._training.defaults import count_held_out, hidden_widths, rows_per_batch
 from .._training.loop import History
 from .._training.trainer import Trainer, make_shared_generator
 from .._training.validation import ValidationPlan
+from ..exceptions import ConvergenceError
 from ..modules import Core, build_core
 from ..objectives._schedules import value_at
 from .recipe import Recipe
@@ -163,8 +165,9 @@ class Fitting(GuardedState, ABC):
         self.validation_loss_curve_ = history.validation_loss_curve
         self._commit(trainer, history)
         del trainer, rows, validation, plan
-        known = self._describe(X, held_out, start)
-        self._publish(X, n_before=0, known=known)
+        with _overflow_is_divergence():
+            known = self._describe(X, held_out, start)
+            self._publish(X, n_before=0, known=known)
         return X if X_val is None else held_out
 
     def _partial_fit(self, X: Any) -> None:
@@ -197,7 +200,8 @@ class Fitting(GuardedState, ABC):
         self.loss_curve_ = self.loss_curve_ + history.loss_curve
         self._commit(trainer, history, basis=self._net.basis)
         self._optimizer = trainer.step.export_optimizer()
-        self._publish(X, n_before)
+        with _overflow_is_divergence():
+            self._publish(X, n_before)
 
     def _enter(self, X: Any) -> Any:
         check_parameters(self, self._constraints)
@@ -342,6 +346,18 @@ class Fitting(GuardedState, ABC):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_net")
+
+
+@contextmanager
+def _overflow_is_divergence() -> Iterator[None]:
+    """Raise a ConvergenceError where the network overflows on the rows that it was trained on."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise ConvergenceError(
+            "Training ended with weights so large that what the network makes of the training rows "
+            "is not finite. Lower learning_rate or weight_decay, or scale X."
+        ) from error
 
 
 def _is_network(value: Any) -> bool:

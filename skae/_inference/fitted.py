@@ -31,6 +31,10 @@ _UNKNOWN_WIDTH = 2**12
 _SMALL_BLOCK = 2**16
 
 
+class NotFiniteError(ValueError):
+    """What a network makes of rows or codes is not finite."""
+
+
 class FittedNet:
     """A trained network: plain NumPy arrays, and torch modules that hold the same.
 
@@ -250,7 +254,7 @@ class FittedNet:
 
         Raises
         ------
-        ValueError
+        NotFiniteError
             If a result is not finite.
         """
         dtype = np.dtype(dtype or X.dtype)
@@ -280,7 +284,7 @@ class FittedNet:
         with self._isolation(kind, device) if self._has_custom_parts else nullcontext():
             joined = map_blocks(work, cuts, multiply_adds)
         if not np.isfinite(joined).all():
-            raise ValueError(
+            raise NotFiniteError(
                 "The result is not finite: the input holds values too far outside the range of "
                 f"the training data. The largest is {abs(X).max():.1e}."
             )

@@ -98,3 +98,10 @@ def test_frames_keep_their_precision(library, dtype):
     frame = library({name: X[:, i] for i, name in enumerate("abc")})
     model = AutoencoderTransformer(2, max_iter=0).fit(frame)
     assert model.transform(frame).dtype == dtype
+
+
+def test_float32_rows_whose_sums_overflow_are_refused():
+    """The value is named, and nothing overflows on the way."""
+    X = np.array([[0, 2.9e38]] + [[0, 0]] * 11, dtype=np.float32)
+    with pytest.raises(ValueError, match=r"2\.9e\+38.*overflow float32"):
+        AutoencoderTransformer(1, max_iter=0).fit(X)

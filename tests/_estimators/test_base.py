@@ -8,6 +8,7 @@ import torch
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
 from skae._training import trainer
+from skae.exceptions import ConvergenceError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -81,3 +82,20 @@ def test_a_random_start_has_the_data_s_variance_as_noise(blobs, scale):
     model = VAETransformer(2, init="random", scale=scale, max_iter=0, random_state=0).fit(blobs)
 
     assert model.noise_variance_ == pytest.approx(blobs.var(0).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_weights_that_exploded_are_not_blamed_on_the_rows(kind, method, blobs, monkeypatch):
+    """They are finite, and what they make of the training rows is not: training diverged."""
+    train = trainer.train
+
+    def explode(step, *arguments, **settings):
+        history = train(step, *arguments, **settings)
+        step.weights.fill_(1e30)
+        return history
+
+    monkeypatch.setattr(trainer, "train", explode)
+    model = kind(2, max_iter=1, init="random", early_stopping=False, random_state=0)
+    with pytest.raises(ConvergenceError, match=r"weights so large.*Lower learning_rate"):
+        getattr(model, method)(blobs.astype(np.float32))
