@@ -10,6 +10,7 @@ import torch
 
 from .._data.rows import sum_of_squares
 from .._inference.fitted import FittedNet
+from .._inference.jacobian import loadings
 from .._latent.basis import LatentBasis
 from .._latent.explained import errors_of_the_first, explained_ratios, step_through
 from .._latent.moments import CodeMoments, code_moments
@@ -98,7 +99,7 @@ class Description:
         unexplained = moments.unexplained
         if k < self._raw.shape[1]:
             unexplained = float(self.net.squared_errors(X, self.device).sum())
-        components = self.net.loadings(codes.mean(0, dtype=np.float64), self.device)
+        components = loadings(self.net, codes.mean(0, dtype=np.float64), self.device)
         n_free, n_left_out = max(n_samples - 1, 1), min(X.shape) - k
         variance = self._variances[:k] * n_samples / n_free
         return {

@@ -17,6 +17,7 @@ from .._data.rows import ColumnSummary, check_whole_numbers, summarize
 from .._data.scaling import Scaling
 from .._inference.elbo import importance_weighted, lower_bounds
 from .._inference.fitted import FittedNet
+from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes
 from .._init.probabilistic_pca import start_probabilistic
 from .._latent.basis import LatentBasis, signs_of
@@ -513,7 +514,7 @@ class VAETransformer(GenerativeAutoencoder):
         means, deviations = self._posterior(X)
         divergences = divergence_per_code(means, deviations)
         origin, device = np.zeros(self.n_components_), evaluation_device(self.device)
-        signs = signs_of(self._net.loadings(origin, device) / self._net.scaling.scale)
+        signs = signs_of(loadings(self._net, origin, device) / self._net.scaling.scale)
         order = np.argsort(-divergences, kind="stable")
         forward = np.diag(signs)[order]
         self._net.basis = LatentBasis(origin, forward, forward.T, origin)

@@ -24,6 +24,7 @@ from .._data.codes import (
 )
 from .._data.rows import count_distinct, dense
 from .._data.scaling import Scaling
+from .._inference.integer_codes import decode_integers, look_up
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import basis_with_unit
 from .._latent.density import completed, draw_from_density
@@ -581,10 +582,10 @@ default="squared_error"
 
     def _vectors(self, codes: np.ndarray) -> np.ndarray:
         """Return the vectors of integer codes side by side, (n_rows, n_components_)."""
-        return self._net.lookup(codes, evaluation_device(self.device))
+        return look_up(self._net, codes, evaluation_device(self.device))
 
     def _decode_integers(self, codes: np.ndarray) -> np.ndarray:
-        return self._net.decode_codes(codes, evaluation_device(self.device))
+        return decode_integers(self._net, codes, evaluation_device(self.device))
 
     def _quantizer(self) -> Any:
         core: Any = self._net.core(torch.float64, torch.device("cpu"))

@@ -1,9 +1,9 @@
-"""Encode and decode in row order, in fixed blocks, without gradients; the fitted network."""
+"""The fitted network: its weights, and rows mapped through it in blocks, without gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -14,21 +14,21 @@ from torch import Generator, Tensor
 
 from .._data.rows import as_array
 from .._data.scaling import Scaling
-from .._engine.layers import on_buffers
 from .._latent.basis import LatentBasis
 from .._runtime.isolation import isolated_for, seed_alike
 from ..modules import Core
-from ..modules._custom import with_networks
 from ..objectives import Loss
 from .blocks import cut, map_blocks, rows_per_block
+from .workspace import Workspace, Workspaces
 
 _CPU = torch.device("cpu")
 _TORCH_DTYPES = {np.dtype("float32"): torch.float32, np.dtype("float64"): torch.float64}
-_FEATURES_AT_ONCE = 128
 # How wide rows may become where that is not known.
 _UNKNOWN_WIDTH = 2**12
 # Most values of a block that takes little memory.
 _SMALL_BLOCK = 2**16
+
+Function = Callable[[Any, Tensor], Tensor]  # (core, rows or codes) -> what is made of each
 
 
 class NotFiniteError(ValueError):
@@ -68,7 +68,7 @@ class FittedNet:
         self.build, self.arrays, self.scaling = build, arrays, scaling
         self.loss, self.basis = loss, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
-        self._idle: dict[tuple[torch.dtype, torch.device], list[_Workspace]] = {}
+        self._workspaces: dict[tuple[np.dtype, torch.device], Workspaces] = {}
 
     @classmethod
     def from_core(
@@ -97,7 +97,6 @@ class FittedNet:
         blank.load_state_dict(
             {name: torch.tensor(array, device="cpu") for name, array in self.arrays.items()}
         )
-        self._has_custom_parts = blank.has_custom_parts
         self._cores[torch.float32, _CPU] = blank.eval()
 
     def make_core(self) -> Core:
@@ -117,61 +116,50 @@ class FittedNet:
         """Return the codes of rows X, shape (n_rows, n_components), in X's dtype."""
         return self.map_rows(self._codes, X, device)
 
-    def decode(self, Z: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return the rows that codes Z stand for, (n_rows, n_features), in Z's dtype."""
+    def decode(
+        self, Z: np.ndarray, device: torch.device, to_codes: Function | None = None
+    ) -> np.ndarray:
+        """Return the rows that codes Z stand for, (n_rows, n_features), in Z's dtype.
+
+        Where Z holds something else than codes, ``to_codes(core, Z)`` makes codes of it.
+        """
+
+        def rows(core: Any, z: Tensor) -> Tensor:
+            return self.rows(core, z if to_codes is None else to_codes(core, z))
 
         def from_scaled(_: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
             return self._to_original(x_hat).astype(Z.dtype, copy=False)
 
-        return self._map(self._rows, Z, device, _copy, from_scaled)
+        return self._map(rows, Z, device, _copy, from_scaled)
 
     def decoder(
         self, device: torch.device, origin: np.ndarray
     ) -> Callable[[np.ndarray], np.ndarray]:
         """Return a map from codes to the rows that they stand for, less `origin`, in float64.
 
-        It is for one thread and for evaluation (`skae._device.Evaluation`). What it returns may be
-        written to, and holds until it is called again.
+        It is for one thread and for evaluation (`skae._runtime.modes.Evaluation`). What it returns
+        may be written to, and holds until it is called again.
         """
-        shift, scale = -origin, np.ones(1)
+        shift, scale = -origin, self.unit_of_rows
         if not self._gives_raw_rows:
-            shift, scale = self.scaling.center - origin, self.scaling.scale
+            shift = self.scaling.center - origin
         exact = np.flatnonzero(self.scaling.constant & self._gives_raw_rows)
-        workspaces: dict[torch.dtype, _Workspace] = {}
+        workspaces: dict[torch.dtype, Workspace] = {}
 
         def decode(codes: np.ndarray) -> np.ndarray:
             z = torch.from_numpy(codes).to(device)
             if z.dtype not in workspaces:
                 core = self.core(z.dtype, device)
-                workspaces[z.dtype] = _Workspace(core, np.dtype(np.float64))
+                workspaces[z.dtype] = Workspace(core, np.dtype(np.float64))
             workspace = workspaces[z.dtype]
             with isolated_for(workspace.core, z):
-                x_hat = self._rows(workspace.core, z).cpu().numpy()
-            rows = np.multiply(x_hat, scale, out=workspace.place(*x_hat.shape))
+                x_hat = self.rows(workspace.core, z).cpu().numpy()
+            rows = np.multiply(x_hat, scale, out=workspace.array(*x_hat.shape))
             rows += shift
             rows[:, exact] = (self.scaling.mean - origin)[exact]
             return rows
 
         return decode
-
-    def decode_codes(self, codes: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return the rows that integer codes stand for, float64 (n_rows, n_features)."""
-        return self._map(
-            lambda core, z: self._rows(core, self._vectors(core, z)),
-            codes,
-            device,
-            _copy,
-            lambda _, x_hat: self._to_original(x_hat),
-            dtype=np.float64,
-        )
-
-    def lookup(self, codes: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return the vectors that integer codes stand for, float64 (n_rows, n_components)."""
-        return self._map(self._vectors, codes, device, _copy, dtype=np.float64)
-
-    def _vectors(self, core: Any, codes: Tensor) -> Tensor:
-        found: Tensor = core.quantizer.lookup(codes.long())
-        return found if self.basis is None else self.basis.enter(found)
 
     def squared_errors(self, X: Any, device: torch.device) -> np.ndarray:
         """Return each row's squared reconstruction error in X's units, float64 (n_rows,)."""
@@ -181,31 +169,27 @@ class FittedNet:
             gaps -= rows
             return np.square(gaps, out=gaps).sum(1)
 
-        return self._map(
-            lambda core, x: self._rows(core, self._codes(core, x)),
-            X,
-            device,
-            self.scaling.to_scaled,
-            error,
-        )
+        def reconstruct(core: Any, x: Tensor) -> Tensor:
+            return self.rows(core, self._codes(core, x))
 
-    def loadings(self, code: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return the Jacobian of `decode` at a code, float64 (n_components, n_features)."""
-        core = self.core(torch.float64, device)
-        at = torch.tensor(code, device=device, dtype=torch.float64)
-        rows = partial(self._rows, core)
-        with isolated_for(core, at):
-            gradients = _jacobian(rows, at)
-        scale = 1.0 if self._gives_raw_rows else self.scaling.scale
-        return gradients.cpu().numpy() * scale
+        return self._map(reconstruct, X, device, self.scaling.to_scaled, error)
 
-    def _codes(self, core: Any, x: Tensor) -> Tensor:
-        raw = core.encode(x)
+    def leave_core(self, raw: Tensor) -> Tensor:
+        """Return a core's codes as they are given out."""
         return raw if self.basis is None else self.basis.enter(raw)
 
-    def _rows(self, core: Any, z: Tensor) -> Tensor:
+    def rows(self, core: Any, z: Tensor) -> Tensor:
+        """Return what a core of this network makes of codes: rows, in scaled units or in X's."""
         x_hat = core.decode(z if self.basis is None else self.basis.leave(z))
         return self.loss.mean(x_hat) if self.loss else x_hat
+
+    @property
+    def unit_of_rows(self) -> np.ndarray:
+        """What `rows` are multiplied by to be in X's units, shape (n_features,) or (1,)."""
+        return np.ones(1) if self._gives_raw_rows else self.scaling.scale
+
+    def _codes(self, core: Any, x: Tensor) -> Tensor:
+        return self.leave_core(core.encode(x))
 
     @property
     def _gives_raw_rows(self) -> bool:
@@ -219,7 +203,7 @@ class FittedNet:
 
     def map_rows(
         self,
-        function: Callable[[Any, Tensor], Tensor],
+        function: Function,
         X: Any,
         device: torch.device,
         dtype: Any = None,
@@ -236,9 +220,13 @@ class FittedNet:
         how = {"dtype": dtype, "known": known, "in_order": in_order}
         return self._map(function, X, device, self.scaling.to_scaled, **how)
 
+    def map_codes(self, function: Function, Z: np.ndarray, device: torch.device) -> np.ndarray:
+        """Apply ``function(core, z)``, which works row by row, to codes Z, in their dtype."""
+        return self._map(function, Z, device, _copy)
+
     def _map(
         self,
-        function: Callable[[Any, Tensor], Tensor],
+        function: Function,
         X: Any,
         device: torch.device,
         enter: Callable[[np.ndarray, np.ndarray], np.ndarray],
@@ -250,38 +238,35 @@ class FittedNet:
     ) -> np.ndarray:
         """Apply ``leave(rows, function(core, rows in scaled units))`` block by block.
 
-        ``enter(rows, place)`` brings rows to where the network reads them, in X's dtype or `dtype`.
+        ``enter(rows, array)`` brings rows to where the network reads them, in X's dtype or `dtype`.
 
         Raises
         ------
         NotFiniteError
             If a result is not finite.
         """
-        dtype = np.dtype(dtype or X.dtype)
-        kind = _TORCH_DTYPES[dtype]
-        core = self.core(kind, device)
-        fixed = known and device == _CPU and not self._has_custom_parts
-        # several copies of a row, or what a network of the user's makes of it, may take more room
-        size = rows_per_block(core.widest if fixed else _UNKNOWN_WIDTH)
+        spaces = self._workspaces_for(np.dtype(dtype or X.dtype), device)
+        core, is_custom = spaces.core, spaces.is_custom
+        on_cpu = device.type == "cpu"
+        fixed = known and on_cpu and not is_custom
+        # several copies of a row, or what a custom network makes of it, may take more room
+        size = rows_per_block(spaces.widest if fixed else _UNKNOWN_WIDTH)
         cuts = cut(X.shape[0], size)
-        # what many large blocks need is let go, so that fitted networks stay small
-        small = len(cuts) == 1 or core.widest * size <= _SMALL_BLOCK
-        idle = self._idle.setdefault((kind, device), []) if small else []
+        if len(cuts) > 1 and spaces.widest * size > _SMALL_BLOCK:
+            spaces = Workspaces(core, spaces.dtype)  # let go, so that fitted networks stay small
 
         def work(start: int, stop: int) -> np.ndarray:
-            workspace = _taken_from(idle) or _Workspace(core, dtype)
-            rows = as_array(X[start:stop])
-            x = torch.from_numpy(enter(rows, workspace.place(*rows.shape))).to(device)
-            if self._has_custom_parts:
+            workspace, rows = spaces.take(), as_array(X[start:stop])
+            x = torch.from_numpy(enter(rows, workspace.array(*rows.shape))).to(device)
+            if is_custom:
                 seed_alike(device)
-            own = workspace.core if fixed and len(rows) in (1, size) else core
-            left = leave(rows, function(own, x).cpu().numpy())
-            idle.append(workspace)
-            return left
+            on_buffers = workspace.core if fixed and len(rows) in (1, size) else core
+            result = leave(rows, function(on_buffers, x).cpu().numpy())
+            spaces.give_back(workspace)
+            return result
 
-        shareable = device.type == "cpu" and not self._has_custom_parts and not in_order
-        multiply_adds = core.n_weights if shareable and len(cuts) > 1 else 0
-        with self._isolation(kind, device) if self._has_custom_parts else nullcontext():
+        multiply_adds = spaces.n_weights if on_cpu and not (is_custom or in_order) else 0
+        with _isolation(spaces, device) if is_custom else nullcontext():
             joined = map_blocks(work, cuts, multiply_adds)
         if not np.isfinite(joined).all():
             raise NotFiniteError(
@@ -290,62 +275,20 @@ class FittedNet:
             )
         return joined
 
-    def _isolation(self, dtype: torch.dtype, device: torch.device) -> AbstractContextManager[None]:
-        """Return the context in which networks of the user's may run."""
-        like = torch.empty(0, dtype=dtype, device=device)
-        return isolated_for(self.core(like.dtype, device), like)
+    def _workspaces_for(self, dtype: np.dtype, device: torch.device) -> Workspaces:
+        """Return the core for a dtype on a device with its idle workspaces, made once."""
+        key = dtype, device
+        if key not in self._workspaces:
+            self._workspaces[key] = Workspaces(self.core(_TORCH_DTYPES[dtype], device), dtype)
+        return self._workspaces[key]
 
 
-class _Workspace:
-    """What one thread needs to work off blocks: a core on buffers, and places for rows.
-
-    Parameters
-    ----------
-    core : Core
-        The core.
-    dtype : dtype
-        That of the rows.
-    """
-
-    def __init__(self, core: Core, dtype: np.dtype) -> None:
-        self.core, self._dtype = _on_buffers(core), dtype
-        self._places: dict[int, np.ndarray] = {}
-
-    def place(self, n_rows: int, width: int) -> np.ndarray:
-        """Return the array for so many rows, which holds what it did."""
-        if width not in self._places or len(self._places[width]) < n_rows:
-            self._places[width] = np.empty((n_rows, width), dtype=self._dtype)
-        return self._places[width][:n_rows]
+def _isolation(spaces: Workspaces, device: torch.device) -> AbstractContextManager[None]:
+    """Return the context in which custom networks may run."""
+    like = torch.empty(0, dtype=_TORCH_DTYPES[spaces.dtype], device=device)
+    return isolated_for(spaces.core, like)
 
 
-def _taken_from(idle: list[_Workspace]) -> _Workspace | None:
-    """Take a workspace that no thread is at, if there is one."""
-    with suppress(IndexError):
-        return idle.pop()
-    return None
-
-
-def _on_buffers(core: Core) -> Core:
-    """Return a core for one thread, with the same weights, whose perceptrons allocate nothing."""
-    return with_networks(core, on_buffers)
-
-
-def _copy(rows: np.ndarray, place: np.ndarray) -> np.ndarray:
-    place[...] = rows
-    return place
-
-
-def _jacobian(rows: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Return the Jacobian (n_components, n_features) of `rows` at a code.
-
-    It is made of gradients of the features, some at a time: networks of the user's are sure to have
-    these, but perhaps no second ones.
-    """
-    with torch.no_grad():
-        n_features = rows(at.expand(1, -1)).shape[1]
-    parts = []
-    for features in torch.arange(n_features, device=at.device).split(_FEATURES_AT_ONCE):
-        codes = at.repeat(len(features), 1).requires_grad_()
-        chosen = rows(codes).gather(1, features[:, None])
-        parts.append(torch.autograd.grad(chosen.sum(), codes)[0])
-    return torch.cat(parts).T
+def _copy(rows: np.ndarray, array: np.ndarray) -> np.ndarray:
+    array[...] = rows
+    return array

@@ -13,6 +13,7 @@ from skae._data.scaling import fit_scaling
 from skae._engine.layers import OnBuffers
 from skae._inference import fitted as fitted_module
 from skae._inference.fitted import FittedNet
+from skae._inference.jacobian import loadings
 from skae._runtime.modes import Evaluation
 from skae.modules import MLP, Autoencoder, MirroredMLP, build_core
 from skae.objectives import Bernoulli
@@ -90,11 +91,11 @@ def test_a_net_keeps_little_of_what_many_rows_need(net, digits, monkeypatch):
     monkeypatch.setattr(fitted_module, "_SMALL_BLOCK", 0)
     net.encode(np.vstack([digits] * 3), CPU)
     net.decode(np.zeros((3000, 3)), CPU)
-    assert not any(net._idle.values())
+    assert not any(each.idle for each in net._workspaces.values())
     net.encode(digits[:1], CPU)
-    (workspace,) = (each for idle in net._idle.values() for each in idle)
-    assert sum(place.size for place in workspace._places.values()) <= 512 * 64
-    assert not deepcopy(net)._idle
+    (workspace,) = (each for spaces in net._workspaces.values() for each in spaces.idle)
+    assert sum(array.size for array in workspace._arrays.values()) <= 512 * 64
+    assert not deepcopy(net)._workspaces
 
 
 @pytest.mark.parametrize("kind", ["global", "standard", None])
@@ -149,4 +150,4 @@ def test_loadings_are_the_derivatives_of_decoding(net):
     steps = 1e-5 * np.vstack([np.eye(3), -np.eye(3)])
     up, down = np.split(net.decode(code + steps, CPU), 2)
     gradients = (up - down) / 2e-5
-    np.testing.assert_allclose(net.loadings(code, CPU), gradients, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(loadings(net, code, CPU), gradients, rtol=1e-6, atol=1e-8)
