@@ -16,7 +16,7 @@ from .._data.rows import sum_of_squares
 from .._runtime.device import evaluation_device
 from .._runtime.random import make_generator
 from .._sklearn.inputs import check_codes, check_rows
-from .._sklearn.params import check_n_samples, check_parameters, integer
+from .._sklearn.params import check_n_samples, integer
 from .fitting import Fitting, kept
 from .restarts import fit_best
 
@@ -67,7 +67,7 @@ default=None
         if self.n_init == 1 or goes_on:
             self._fit_once(X, X_val)
             return self
-        check_parameters(self, self._constraints)
+        self._checked_recipe(X_val)  # before any of the fits looks at rows
         best, scores = fit_best(self, X, X_val)
         parameters = self.get_params(deep=False)
         with self._draft() as draft:

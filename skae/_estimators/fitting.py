@@ -32,11 +32,14 @@ from .._training.trainer import Trainer, make_shared_generator
 from .._training.validation import ValidationPlan
 from ..exceptions import ConvergenceError
 from ..modules import Core, build_core
-from ..objectives._schedules import value_at
+from ..objectives._schedules import check_schedule
 from .recipe import Recipe
 
 # Where nothing is held out, so many training rows decide whether the start is kept.
 _MOST_COMPARED = 10_000
+
+# So many training rows are reconstructed to see whether weights are too large.
+_MOST_TRIED = 256
 
 
 class Fitting(GuardedState, ABC):
@@ -112,6 +115,10 @@ class Fitting(GuardedState, ABC):
         """
 
     @abstractmethod
+    def _squared_errors(self, X: Any) -> np.ndarray:
+        """Return each row's squared reconstruction error, in X's units."""
+
+    @abstractmethod
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         """Draw rows, float64 of shape (n_samples, n_features)."""
 
@@ -130,9 +137,7 @@ class Fitting(GuardedState, ABC):
     def _fit(self, X: Any, X_val: Any) -> Any:
         """Fit anew, or go on; return X_val as it was checked, or X where there is none."""
         first = not self.__sklearn_is_fitted__()
-        if X_val is not None and not self.early_stopping:
-            raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
-        X = self._enter(X)
+        X = self._enter(X, X_val)
         n_held_out = 0
         if X_val is None and self.max_iter:
             n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
@@ -166,6 +171,7 @@ class Fitting(GuardedState, ABC):
         self._commit(trainer, history)
         del trainer, rows, validation, plan
         with _overflow_is_divergence():
+            self._squared_errors(X[:_MOST_TRIED])
             known = self._describe(X, held_out, start)
             self._publish(X, n_before=0, known=known)
         return X if X_val is None else held_out
@@ -201,16 +207,23 @@ class Fitting(GuardedState, ABC):
         self._commit(trainer, history, basis=self._net.basis)
         self._optimizer = trainer.step.export_optimizer()
         with _overflow_is_divergence():
+            self._squared_errors(X[:_MOST_TRIED])
             self._publish(X, n_before)
 
-    def _enter(self, X: Any) -> Any:
+    def _enter(self, X: Any, X_val: Any = None) -> Any:
+        self._recipe = self._checked_recipe(X_val)
+        return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
+
+    def _checked_recipe(self, X_val: Any = None) -> Recipe:
+        """Return the recipe, once all parameters are checked; no rows are looked at."""
         check_parameters(self, self._constraints)
         resolve_device(self.device)
         for rate in (self.learning_rate, self.weight_decay, self.max_grad_norm):
-            value_at(rate, 0.0)
-        value_at(self.dropout, 0.0, "[0, 1)")
-        self._recipe = self._make_recipe()
-        return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
+            check_schedule(rate)
+        check_schedule(self.dropout, "[0, 1)")
+        if X_val is not None and not self.early_stopping:
+            raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
+        return self._make_recipe()
 
     def _asks_for_pca(self) -> bool:
         return self.init == "pca" and self.encoder is None and self.decoder is None
@@ -353,7 +366,7 @@ def _overflow_is_divergence() -> Iterator[None]:
     """Raise a ConvergenceError where the network overflows on the rows that it was trained on."""
     try:
         yield
-    except NotFiniteError as error:
+    except (NotFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         raise ConvergenceError(
             "Training ended with weights so large that what the network makes of the training rows "
             "is not finite. Lower learning_rate or weight_decay, or scale X."

@@ -22,7 +22,7 @@ from ..objectives import (
 )
 from ..objectives._checks import check_real
 from ..objectives._losses import for_scaled_rows
-from ..objectives._schedules import value_at
+from ..objectives._schedules import check_schedule
 from ..quantization import Quantization
 
 
@@ -89,7 +89,7 @@ class Recipe:
         for term in (self.loss, *self.terms):
             if not isinstance(term.weight, Schedule):
                 check_real(term, "weight", "[0, inf)")
-            value_at(term.weight, 0.0)
+            check_schedule(term.weight)
             if _is_built_in(term):
                 term.bind(_one_row())
         if isinstance(self.corruption, Corruption) and _is_built_in(self.corruption):

@@ -144,3 +144,16 @@ def value_at(scalar: float | Schedule, progress: float, interval: str = "[0, inf
             f"{value!r} at progress {progress:.3g}."
         )
     return value
+
+
+def check_schedule(scalar: float | Schedule | None, interval: str = "[0, inf)") -> None:
+    """Check that a schedule stays in an interval, at each hundredth of its way.
+
+    Raises
+    ------
+    ValueError
+        If it does not; see `value_at`.
+    """
+    if isinstance(scalar, Schedule):
+        for percent in range(101):
+            value_at(scalar, percent / 100, interval)

@@ -99,3 +99,21 @@ def test_weights_that_exploded_are_not_blamed_on_the_rows(kind, method, blobs, m
     model = kind(2, max_iter=1, init="random", early_stopping=False, random_state=0)
     with pytest.raises(ConvergenceError, match=r"weights so large.*Lower learning_rate"):
         getattr(model, method)(blobs.astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer, VQVAETransformer])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("weight_decay", [1e20, 1e30, 1e36])
+@pytest.mark.parametrize("size", [1.0, 1e140])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_fit_that_is_accepted_can_score_its_rows(kind, method, weight_decay, size, blobs):
+    """Whatever the decay made of the weights: training diverged, or the rows have a score."""
+    X = (blobs * size).astype(np.float32 if size == 1 else np.float64)
+    model = kind(2, init="random", early_stopping=False, batch_size=200, max_iter=1)
+    model.set_params(learning_rate=1e-3, weight_decay=weight_decay, random_state=0)
+    try:
+        getattr(model, method)(X)
+    except ConvergenceError:
+        return
+    assert not np.isnan(model.score(X))

@@ -8,6 +8,7 @@ from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
 from skae.objectives import (
     ACAI,
     L1,
+    L2,
     Bernoulli,
     CosineDecay,
     Gaussian,
@@ -72,6 +73,10 @@ WRONG = [
     ),
     (AutoencoderTransformer, dict(learning_rate=CosineDecay(start=-1.0)), "schedule must return"),
     (AutoencoderTransformer, dict(dropout=LinearWarmup(start=1.5)), "schedule must return"),
+    (AutoencoderTransformer, dict(weight_decay=LinearWarmup(end=-1.0)), "schedule must return"),
+    (AutoencoderTransformer, dict(penalty=L2(LinearWarmup(end=-5.0))), "schedule must return"),
+    (AutoencoderTransformer, dict(n_init=2, penalty="kl_sparsity"), r"codes in \(0, 1\)"),
+    (VAETransformer, dict(beta=LinearWarmup(end=-1.0)), "schedule must return"),
     (AutoencoderTransformer, dict(device="cuda:99"), "device='cuda:99'"),
     (VAETransformer, dict(likelihood=Bernoulli(0.5)), "another weight than 1"),
     (VAETransformer, dict(likelihood=Gaussian(-1.0)), "'noise_variance' parameter"),
@@ -113,8 +118,10 @@ def test_what_does_not_go_together_is_refused_before_rows_are_touched(
 
 def test_validation_rows_without_early_stopping_are_refused_at_once():
     """They would not be used."""
-    with pytest.raises(ValueError, match="X_val is given"):
-        AutoencoderTransformer(early_stopping=False).fit(Untouched(), X_val=np.zeros((3, 2)))
+    for n_init in (1, 2):
+        model = AutoencoderTransformer(n_init=n_init, early_stopping=False)
+        with pytest.raises(ValueError, match="X_val is given"):
+            model.fit(Untouched(), X_val=np.zeros((3, 2)))
 
 
 def test_valid_parameters_look_at_rows():
