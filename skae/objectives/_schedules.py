@@ -154,6 +154,5 @@ def check_schedule(scalar: float | Schedule | None, interval: str = "[0, inf)") 
     ValueError
         If it does not; see `value_at`.
     """
-    if isinstance(scalar, Schedule):
-        for percent in range(101):
-            value_at(scalar, percent / 100, interval)
+    for percent in range(101) if scalar is not None else ():
+        value_at(scalar, percent / 100, interval)
