@@ -155,4 +155,4 @@ def check_schedule(scalar: float | Schedule | None, interval: str = "[0, inf)") 
         If it does not; see `value_at`.
     """
     for percent in range(101) if scalar is not None else ():
-        value_at(scalar, percent / 100, interval)
+        value_at(scalar, percent / 100, interval)  # type: ignore[arg-type]
