@@ -95,7 +95,8 @@ class Autoencoder(Core):
         if not (z and steps.activate(self.code_activation, z) and steps.terms(z=z)):
             return False
         if "kept" in steps.noise:
-            numbers, kept = torch.arange(z.value.shape[1]).to(z.value), torch.zeros_like(z.value)
+            kept = torch.zeros_like(z.value)
+            numbers = torch.arange(kept.shape[1], dtype=kept.dtype, device=kept.device)
             steps.forward(lambda: torch.lt(numbers, steps.noise["kept"], out=kept))
             through = steps.multiply(z, kept)
         x_hat = steps.network(self.decoder, through, "decoder")

@@ -10,6 +10,8 @@ import pytest
 import torch
 from sklearn.base import clone
 
+from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
+from skae.objectives import Laplace, TopK
 from tests.contract.checks import (
     CALM,
     assert_same,
@@ -103,3 +105,23 @@ def test_results_do_not_depend_on_ambient_state(model, blobs, ambient, own):
     with AMBIENT[ambient]():
         got = outputs(clone(model).fit(blobs).partial_fit(blobs), blobs)
     assert_same(got, expected)
+
+
+VARIANTS = [
+    AutoencoderTransformer(3, ordered=True, dropout=0.1),
+    AutoencoderTransformer(3, code_activation="logistic", penalty=["kl_sparsity", "l1"]),
+    AutoencoderTransformer(3, loss="huber", corruption="swap", code_activation=TopK(2)),
+    VAETransformer(3, likelihood=Laplace("per_feature"), free_bits=0.1),
+    VQVAETransformer(4, quantizer="residual", codebook_size=8, codebook_update="gradient"),
+    VQVAETransformer(4, quantizer="finite_scalar", codebook_size=16),
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=repr)
+@pytest.mark.parametrize("ambient", ["float64 by default", "meta by default", "inference mode"])
+def test_no_variant_depends_on_ambient_state(variant, blobs, ambient):
+    """Each makes its tensors where and as the fit needs them."""
+    model = clone(variant).set_params(max_iter=2, random_state=0, early_stopping=False)
+    expected = clone(model).fit(blobs).transform(blobs)
+    with AMBIENT[ambient]():
+        assert np.array_equal(clone(model).fit(blobs).transform(blobs), expected)
