@@ -352,10 +352,8 @@ default=None
         return pinvh(self.get_covariance())
 
     def _make_recipe(self) -> Recipe:
-        loss, activation = (
-            deepcopy(resolve(self.loss, LOSSES)),
-            deepcopy(resolve(self.code_activation, CODE_ACTIVATIONS)),
-        )
+        loss = deepcopy(resolve(self.loss, LOSSES))
+        activation = deepcopy(resolve(self.code_activation, CODE_ACTIVATIONS))
         check_tied_weights(self.tied_weights, self.encoder, self.decoder)
         built_in = self.encoder is None and self.decoder is None
         hidden = built_in and self.init == "random" and len(self.hidden_layer_sizes) > 0
@@ -371,6 +369,7 @@ default=None
             starts_at_pca=self._asks_for_pca(),
             code_activation=activation,
             corruption=resolve(self.corruption, CORRUPTIONS),
+            tied_weights=self.tied_weights,
         )
         return recipe.check()
 

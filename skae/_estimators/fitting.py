@@ -153,7 +153,7 @@ class Fitting(GuardedState, ABC):
         elif n_held_out:
             held_out = X[np.sort(order[:n_held_out])]
         elif self.early_stopping == "auto" and self._recipe.starts_at_a_fit:
-            max_epochs = 0  # too few rows to return whether an epoch is better than the start
+            max_epochs = 0  # too few rows to decide whether an epoch is better than the start
         start = trainer.fitted_net() if first and self._recipe.starts_at_a_fit else None
         if held_out is not None:
             validation = trainer.rows(held_out)
@@ -170,8 +170,7 @@ class Fitting(GuardedState, ABC):
         self.validation_loss_curve_ = history.validation_loss_curve
         self._commit(trainer, history)
         del trainer, rows, validation, plan
-        with _overflow_is_divergence():
-            self._squared_errors(X[:_MOST_TRIED])
+        with self._overflow_is_divergence(X):
             known = self._describe(X, held_out, start)
             self._publish(X, n_before=0, known=known)
         return X if X_val is None else held_out
@@ -206,8 +205,7 @@ class Fitting(GuardedState, ABC):
         self.loss_curve_ = self.loss_curve_ + history.loss_curve
         self._commit(trainer, history, basis=self._net.basis)
         self._optimizer = trainer.step.export_optimizer()
-        with _overflow_is_divergence():
-            self._squared_errors(X[:_MOST_TRIED])
+        with self._overflow_is_divergence(X):
             self._publish(X, n_before)
 
     def _enter(self, X: Any, X_val: Any = None) -> Any:
@@ -248,7 +246,7 @@ class Fitting(GuardedState, ABC):
             skip=self._recipe.starts_at_pca,
             encoder=deepcopy(self.encoder),
             decoder=deepcopy(self.decoder),
-            tied_weights=getattr(self, "tied_weights", False),
+            tied_weights=self._recipe.tied_weights,
         )
         core = build(generator=generator)
         core.leave_out(torch.from_numpy(scaling.constant))
@@ -357,20 +355,20 @@ class Fitting(GuardedState, ABC):
         self._net.basis = basis
         self._optimizer = None
 
+    @contextmanager
+    def _overflow_is_divergence(self, X: Any) -> Iterator[None]:
+        """Raise a ConvergenceError where the network overflows on rows that it was trained on."""
+        try:
+            self._squared_errors(X[:_MOST_TRIED])
+            yield
+        except (NotFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+            raise ConvergenceError(
+                "Training ended with weights so large that what the network makes of the training "
+                "rows is not finite. Lower learning_rate or weight_decay, or scale X."
+            ) from error
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_net")
-
-
-@contextmanager
-def _overflow_is_divergence() -> Iterator[None]:
-    """Raise a ConvergenceError where the network overflows on the rows that it was trained on."""
-    try:
-        yield
-    except (NotFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
-        raise ConvergenceError(
-            "Training ended with weights so large that what the network makes of the training rows "
-            "is not finite. Lower learning_rate or weight_decay, or scale X."
-        ) from error
 
 
 def _is_network(value: Any) -> bool:

@@ -17,11 +17,10 @@ from ..objectives import (
     Corruption,
     ImportanceWeightedBound,
     Objective,
-    Schedule,
     Term,
 )
-from ..objectives._checks import check_real
 from ..objectives._losses import for_scaled_rows
+from ..objectives._objective import check_weight
 from ..objectives._schedules import check_schedule
 from ..quantization import Quantization
 
@@ -46,6 +45,8 @@ class Recipe:
         How codes become integers.
     importance_weighted : bool
         Whether the loss goes into the importance-weighted bound.
+    tied_weights : bool
+        Whether the decoder uses the encoder's weights.
     """
 
     loss: Any
@@ -55,6 +56,7 @@ class Recipe:
     corruption: Corrupt | None = None
     quantization: Quantization | None = None
     importance_weighted: bool = False
+    tied_weights: bool = False
 
     @property
     def starts_at_a_fit(self) -> bool:
@@ -87,8 +89,7 @@ class Recipe:
             If one is not valid.
         """
         for term in (self.loss, *self.terms):
-            if not isinstance(term.weight, Schedule):
-                check_real(term, "weight", "[0, inf)")
+            check_weight(term)
             check_schedule(term.weight)
             if _is_built_in(term):
                 term.bind(_one_row())
@@ -106,7 +107,7 @@ def _is_built_in(part: object) -> bool:
 
 def _one_row() -> Buffers:
     """Return buffers of one row with one feature and one code."""
-    names = "x_hat", "z", "z_e", "mean", "log_variance", "one_minus_variance"
+    names = "x_hat", "z", "z_e", "mean", "log_variance"
     outputs = SimpleNamespace(**{name: torch.zeros(1, 1, device="cpu") for name in names})
     outputs.dispersion = torch.ones((), device="cpu")
     return Buffers(outputs.x_hat, outputs, outputs, 1.0)

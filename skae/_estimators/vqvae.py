@@ -39,6 +39,7 @@ from .._training.defaults import rows_per_batch
 from .._training.trainer import Trainer
 from ..modules import VQVAE, Core, Quantizer, perplexity
 from ..objectives import Loss, Schedule
+from ..priors import CodePrior
 from ..quantization import Quantization
 from .base import GenerativeAutoencoder
 from .fitting import kept, same
@@ -376,7 +377,7 @@ default="squared_error"
     def _make_recipe(self) -> Recipe:
         quantization = resolve(self.quantizer, QUANTIZERS)
         prior = resolve(self.prior, PRIORS)
-        if hasattr(prior, "check"):
+        if isinstance(prior, CodePrior):
             prior.check()
         if self.n_components is not None:
             self._check_codes(quantization, int(self.n_components))

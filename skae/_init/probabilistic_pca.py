@@ -165,7 +165,7 @@ def _posterior(
     Returns
     -------
     loadings : ndarray of shape (n_features, n_components)
-        Those of the turned codes.
+        Those of the rotated codes.
     encode : ndarray of shape (n_components, n_features)
         From rows in scaled units to means of codes.
     information : ndarray of shape (n_components,)

@@ -41,13 +41,12 @@ def threads_for(multiply_adds: int) -> Iterator[None]:
     elif _outer.limits is None:
         yield
     else:
-        inner, outer = _limits(), _outer.limits
-        _outer.limits = None
-        _set_limits(outer)
+        outer, _outer.limits = _outer.limits, None
+        inner = _exchange(outer)
         try:
             yield
         finally:
-            _set_limits(inner)
+            _exchange(inner)
             _outer.limits = outer
 
 
@@ -59,30 +58,23 @@ class OneThread:
     """
 
     def __enter__(self) -> None:
-        torch.get_num_threads()  # a thread's first call of torch sets the limits, so it goes first
-        self._before, self._outer = _limits(), _outer.limits
+        self._before, self._outer = _exchange([1] * (1 + len(_openmp()))), _outer.limits
         if self._outer is None:
             _outer.limits = self._before
-        _set_limits([1] * len(self._before))
 
     def __exit__(self, *_: object) -> None:
-        _set_limits(self._before)
+        _exchange(self._before)
         _outer.limits = self._outer
 
 
-def _limits() -> list[int]:
-    """Return the limits of the calling thread: MKL's, 0 for none, and those of OpenMP."""
+def _exchange(limits: list[int]) -> list[int]:
+    """Set the calling thread's limits, MKL's (0 for none) and OpenMP's; return those before."""
     torch.get_num_threads()  # a thread's first call of torch sets its limits, so it goes first
-    limit_mkl = _mkl_limit()
-    mkl = limit_mkl(1)
-    limit_mkl(mkl)
-    return [mkl, *(runtime.omp_get_max_threads() for runtime in _openmp())]
-
-
-def _set_limits(limits: list[int]) -> None:
-    _mkl_limit()(limits[0])
+    before = [_mkl_limit()(limits[0])]
     for runtime, n_threads in zip(_openmp(), limits[1:], strict=True):
+        before.append(runtime.omp_get_max_threads())
         runtime.omp_set_num_threads(n_threads)
+    return before
 
 
 @lru_cache(maxsize=1)

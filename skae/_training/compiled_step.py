@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Generator, Tensor
@@ -115,10 +115,7 @@ class CompiledGradients:
         if passes.x_in is not passes.x:
             passes.x_in.copy_(x_in[rows])
         passes.take_noise({name: drawn[rows] for name, drawn in noise.items()})
-        isolation: AbstractContextManager[None] = nullcontext()
-        if generator is not None:
-            isolation = isolated_for(self.core, x_in, generator)
-        with isolation:
+        with isolated_for(self.core, x_in, generator) if generator else nullcontext():
             return self.replay(passes)
 
     def replay(self, passes: Passes) -> float:

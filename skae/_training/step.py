@@ -37,6 +37,11 @@ def even_slices(n_rows: int, most: int) -> list[slice]:
     return [slice(start, start + length) for start in range(0, n_rows, length)]
 
 
+def _is_own(corrupt: Corrupt) -> bool:
+    """Return whether a corruption draws from its generator alone and returns finite rows."""
+    return isinstance(corrupt, Corruption)
+
+
 def corrupted(x: Tensor, corrupt: Corrupt | None, generator: Generator) -> Tensor:
     """Return what the encoder is given for a batch x; `corrupt` works on a copy.
 
@@ -49,7 +54,7 @@ def corrupted(x: Tensor, corrupt: Corrupt | None, generator: Generator) -> Tenso
     """
     if corrupt is None:
         return x
-    own = isinstance(corrupt, Corruption)
+    own = _is_own(corrupt)
     with nullcontext() if own else isolated_state(generator, x.dtype, x.device):
         x_in = corrupt(x.clone(), generator)
     shape = tuple(x_in.shape) if isinstance(x_in, Tensor) else None
@@ -125,7 +130,7 @@ class Step:
         no_decay = {id(p) for p in core.no_decay()} | {id(p) for p in learned if p.ndim < 2}
         self._adam = Adam([p for p in learned if p.requires_grad], no_decay)
         self.weights, self.gradient = self._adam.weights, self._adam.gradient
-        self._gradients = self._make_gradients(compiled, precision == "bfloat16")
+        self._gradients: Any = self._make_gradients(compiled, precision == "bfloat16")
         self.begin_epoch(objective.progress)
 
     def _make_gradients(
@@ -177,7 +182,7 @@ class Step:
         Where no code of the user's runs, it includes torch's inference mode.
         """
         custom = self.core.has_custom_parts
-        built_in = not custom and (self.corrupt is None or isinstance(self.corrupt, Corruption))
+        built_in = not custom and (self.corrupt is None or _is_own(self.corrupt))
         inference = torch.inference_mode() if built_in and self.is_compiled else nullcontext()
         with isolated_for(self.core, self.weights, self.generator), inference:
             self._is_isolated = custom
@@ -188,14 +193,12 @@ class Step:
 
     def batch_buffer(self, n_rows: int) -> Tensor | None:
         """Return a tensor that a batch of `n_rows` rows may be written to before its step."""
-        gradients: Any = self._gradients
         if not self.is_compiled or self._n_ranks > 1 or len(self._slices(n_rows)) > 1:
             return None
         if self.corrupt is not None or self._generator_is_needed:
-            return gradients.passes(n_rows).x
-        self._whole[n_rows] = gradients.passes(n_rows, updates=True)
-        buffer: Tensor = self._whole[n_rows].x
-        return buffer
+            return self._gradients.passes(n_rows).x
+        self._whole[n_rows] = self._gradients.passes(n_rows, updates=True)
+        return self._whole[n_rows].x
 
     def __call__(self, x: Tensor) -> None:
         """Take one step on a global batch, shape (batch, n_features)."""
@@ -204,7 +207,7 @@ class Step:
         if whole is not None and x is whole.x:
             if whole.noise:
                 whole.take_noise(self.core.draw_noise(n_rows, self.generator, self._dropout))
-            unit = self._gradients.replay(whole)  # type: ignore[union-attr]
+            unit = self._gradients.replay(whole)
         else:
             unit = self._differentiate(x)
             if self._n_ranks > 1:
@@ -216,8 +219,8 @@ class Step:
     def _differentiate(self, x: Tensor) -> float:
         """Put this rank's part of the gradient, of the sum over rows, into `gradient`.
 
-        Counts the objective, lets the core observe the rows, and returns what the gradient is to
-        be multiplied by.
+        Counts the objective, lets the core observe the rows, and returns what the gradient has been
+        divided by.
         """
         n_rows = x.shape[0]
         x_in = corrupted(x, self.corrupt, self.generator)

@@ -285,6 +285,7 @@ class VectorQuantizer(Quantizer):
         self, z_e: Tensor, z: Tensor, gradient: Tensor, updates: bool
     ) -> tuple[Call, Call | None]:
         found: list[Tensor] = []
+        slot = self.codebook.grad  # None where codebooks follow moving averages
 
         def assign() -> None:
             codes, vectors = self.quantize(z_e)
@@ -294,14 +295,16 @@ class VectorQuantizer(Quantizer):
             if updates:
                 self.update()
 
+        if slot is None:
+            return assign, None
+
         def learn() -> None:
             parts = gradient.view(len(gradient), 1, self.n_parts, -1)
             parts = parts.expand(-1, self.n_stages, -1, -1).flatten(1, 2)
-            self.codebook.grad.zero_()  # type: ignore[union-attr]
-            self.codebook.grad.index_put_((self.owner, found[0]), parts, accumulate=True)  # type: ignore[union-attr]
+            slot.zero_().index_put_((self.owner, found[0]), parts, accumulate=True)
             gradient.zero_()
 
-        return assign, learn if self.decay is None else None
+        return assign, learn
 
     def _bind_one_stage(self, z_e: Tensor, z: Tensor, updates: bool) -> Call:
         """Return `nearest`, `lookup`, `observe` and `update` of separate codebooks as one call."""

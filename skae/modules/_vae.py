@@ -189,11 +189,6 @@ class VAE(Core):
         mean, information = encoding.value.split(k, 1)
         mean_gradient, gradient = encoding.gradient.split(k, 1)
         draws, (low, high) = steps.noise["posterior"].squeeze(1), LOG_INFORMATION_RANGE
-        log_noise = self.log_noise
-        if self.log_dispersion is None and self._dispersion.ndim == 0:
-            variance_at, dispersion = self.likelihood.variance_at, self._dispersion
-            if variance_at(dispersion) is not None:
-                log_noise = lambda: variance_at(dispersion).log()  # noqa: E731
         shifted, log_variance, std, gap, inside, zero = (
             torch.zeros_like(z.value) for _ in range(6)
         )
@@ -201,7 +196,7 @@ class VAE(Core):
         def draw() -> None:
             torch.clamp(information, low, high, out=shifted)
             torch.eq(shifted, information, out=inside)
-            shifted.sub_(log_noise())
+            shifted.sub_(self.log_noise())
             torch.neg(softplus(shifted), out=log_variance)
             torch.mul(log_variance, 0.5, out=std)
             std.exp_()
@@ -220,7 +215,6 @@ class VAE(Core):
         steps.forward(draw)
         steps.backward(to_encoding)
         posterior = {"mean": (mean, mean_gradient), "log_variance": (log_variance, gradient)}
-        posterior["one_minus_variance"] = (gap, gap)
         if not steps.terms(**posterior):
             return False
         steps.backward(to_posterior)

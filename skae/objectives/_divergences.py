@@ -66,24 +66,26 @@ class KLDivergence(Term):
         mean, log_variance = buffers.out.mean, buffers.out.log_variance
         by_mean, by_log_variance = buffers.grad.mean, buffers.grad.log_variance
         factor, bits, n_rows = buffers.factor, float(self.free_bits), len(mean)
-        excess, less = torch.zeros_like(mean), buffers.out.one_minus_variance
+        excess, variance_less_one = torch.zeros_like(mean), torch.zeros_like(log_variance)
         total = buffers.total(*mean.shape, factor=0.5)
 
         def run() -> None:
+            torch.expm1(log_variance, out=variance_less_one)
             total.addcmul_(mean, mean)
-            total.sub_(less)
+            total.add_(variance_less_one)
             total.sub_(log_variance)
             by_mean.add_(mean, alpha=factor)
-            by_log_variance.add_(less, alpha=-0.5 * factor)
+            by_log_variance.add_(variance_less_one, alpha=0.5 * factor)
 
         def run_beyond_free_bits() -> None:
-            torch.addcmul(log_variance, mean, mean, value=-1, out=excess)
-            excess.add_(less).neg_()
+            torch.expm1(log_variance, out=variance_less_one)
+            torch.addcmul(variance_less_one, mean, mean, out=excess)
+            excess.sub_(log_variance)
             each = excess.mean(0)
             charged = each > 2 * bits
             total[0].add_(torch.where(charged, each, 2 * bits), alpha=n_rows)
             by_mean.add_(mean * charged, alpha=factor)
-            by_log_variance.add_(less * charged, alpha=-0.5 * factor)
+            by_log_variance.add_(variance_less_one * charged, alpha=0.5 * factor)
 
         return run_beyond_free_bits if bits else run
 

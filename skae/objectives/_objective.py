@@ -34,8 +34,8 @@ class Term(ABC, BaseEstimator):
     needs_unit_codes : bool
         Whether the term is defined for codes in (0, 1) only.
     adversarial : bool
-        Whether the term plays against the network, so that its values say nothing from one epoch
-        to the next. It compares ``out.x_hat`` with rows in scaled units.
+        Whether the term is trained against the network, so that its values say nothing from one
+        epoch to the next. It compares ``out.x_hat`` with rows in scaled units.
     axis_aligned : bool
         Whether the term gives each code a meaning of its own, as sparsity does, so that codes may
         be sorted but not rotated.
@@ -52,7 +52,7 @@ class Term(ABC, BaseEstimator):
     needs_input_gradient: ClassVar[bool] = False
     needs_unit_codes: ClassVar[bool] = False
     adversarial: ClassVar[bool] = False
-    gradient_unit: ClassVar[float] = 1.0
+    gradient_unit: float = 1.0
 
     def __init__(self, weight: float | Schedule = 1.0) -> None:
         self.weight = weight
@@ -125,6 +125,12 @@ class Term(ABC, BaseEstimator):
         return None
 
 
+def check_weight(term: Term) -> None:
+    """Raise a ValueError if a term's weight is neither a schedule nor a number in [0, inf)."""
+    if not isinstance(term.weight, Schedule):
+        check_real(term, "weight", "[0, inf)")
+
+
 class OnRawRows(Term):
     """A term that is given rows in the user's units instead of scaled units.
 
@@ -147,7 +153,7 @@ class OnRawRows(Term):
             torch.tensor(array, device=device, dtype=torch.float64) for array in (center, scale)
         )
 
-        self.gradient_unit = term.gradient_unit  # type: ignore[misc]
+        self.gradient_unit = term.gradient_unit
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the term per row, shape (batch,)."""
@@ -229,9 +235,7 @@ class Objective:
             If a weight is neither a schedule nor a number in [0, inf).
         """
         for term in self.terms:
-            if not isinstance(term.weight, Schedule):
-                owner = term.term if isinstance(term, OnRawRows) else term
-                check_real(owner, "weight", "[0, inf)")
+            check_weight(term.term if isinstance(term, OnRawRows) else term)
         return Objective(*(term.begin(*arguments) for term in self.terms))
 
     def parameters(self) -> list[nn.Parameter]:
@@ -244,7 +248,7 @@ class Objective:
 
     @property
     def adversarial(self) -> bool:
-        """Whether a term plays against the network."""
+        """Whether a term is trained against the network."""
         return any(term.adversarial for term in self.terms)
 
     @property

@@ -154,5 +154,6 @@ def check_schedule(scalar: float | Schedule | None, interval: str = "[0, inf)") 
     ValueError
         If it does not; see `value_at`.
     """
-    for percent in range(101) if scalar is not None else ():
-        value_at(scalar, percent / 100, interval)  # type: ignore[arg-type]
+    if isinstance(scalar, Schedule):
+        for percent in range(101):
+            value_at(scalar, percent / 100, interval)
