@@ -28,6 +28,7 @@ from ..modules import Autoencoder, Core
 from ..modules._building import check_tied_weights
 from ..objectives import CodeActivation, Loss, Schedule
 from .base import BaseAutoencoder
+from .fitting import EncodedRows
 from .pca_attributes import Description, gain
 from .recipe import Recipe
 from .slots import (
@@ -166,10 +167,8 @@ default=None
         ``n_samples - 1``, in squared units of X. In descending order, unless codes are only sorted
         (sparse, logistic and top-k ones, by what they explain) or left alone (``ordered=True``).
     explained_variance_ratio_ : ndarray of shape (n_components_,)
-        Score of the training rows when only the first code is let through and the others are left
-        at their means, and then the gain as each next one is let through. Sums to their score. For
-        a nonlinear net a gain can be larger than the one before it, or negative. Of large data
-        (more than 2**15 codes) the gains are estimates, from part of the rows.
+        Score of the training rows, or 0 if it is negative, shared out in proportion to
+        `explained_variance_`. PCA's for a linear net.
     singular_values_ : ndarray of shape (n_components_,)
         Root of the sum of squares of each code about its mean, before whitening.
     noise_variance_ : float
@@ -404,8 +403,11 @@ default=None
             loss = self._recipe.objective(scaling, torch.device("cpu")).terms[0]
             pretrain_greedily(core, rows, generator, self.max_iter, *settings, loss)
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> np.ndarray:
-        """Set PCA's attributes, and return the codes of X."""
+    def _encoded(self, X: Any) -> EncodedRows:
+        return EncodedRows(X, self._encode(X))
+
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> EncodedRows:
+        """Choose the basis, and set PCA's attributes."""
         device = evaluation_device(self.device)
         self.__dict__.pop("gain_over_pca_", None)
         compared = held_out is not None or self.n_iter_ == 0
@@ -417,7 +419,7 @@ default=None
         self.__dict__.update(description.attributes())
         if self.whiten:
             description.whiten(np.sqrt(self.explained_variance_))
-        return description.codes()
+        return EncodedRows(X, description.codes())
 
     def _basis_of(self, moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
         """Return the basis that fits the meaning of the codes, and their variances."""
@@ -429,8 +431,8 @@ default=None
             return permuted_basis(moments, unit)
         return rotated_basis(moments)
 
-    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
-        codes = self._encode(X) if known is None else known
+    def _publish(self, encoded: EncodedRows, n_before: int) -> None:
+        codes = encoded.codes
         self.__dict__.pop("latent_density_", None)
         if not isinstance(self.latent_density, str):
             self.latent_density_ = completed(self.latent_density, self.random_state).fit(codes)

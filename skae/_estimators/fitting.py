@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
@@ -40,6 +41,25 @@ _MOST_COMPARED = 10_000
 
 # So many training rows are reconstructed to see whether weights are too large.
 _MOST_TRIED = 256
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows with what a fitted network makes of them.
+
+    Attributes
+    ----------
+    rows : ndarray or CSR of shape (n_rows, n_features)
+        Rows.
+    codes : ndarray of shape (n_rows, n_codes)
+        Codes as `transform` returns them; means of a VAE's posteriors, integers of a VQ-VAE.
+    deviations : ndarray of shape (n_rows, n_codes) or None
+        Standard deviations of posteriors.
+    """
+
+    rows: Any
+    codes: np.ndarray
+    deviations: np.ndarray | None = None
 
 
 class Fitting(GuardedState, ABC):
@@ -99,20 +119,21 @@ class Fitting(GuardedState, ABC):
     ) -> None:
         """Set what the core starts from; `axes` is None for a random start."""
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> Any:
-        """Give the codes of `_net` their basis, and say what it does to rows.
+    @abstractmethod
+    def _encoded(self, X: Any) -> EncodedRows:
+        """Return rows X with what `_net` makes of them."""
+
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> EncodedRows:
+        """Give the codes of `_net` their basis, and return rows X with what it makes of them.
 
         `held_out` are rows that were held out and `start` is the network before training, where
-        there is such a thing. Returns what `_publish` then need not compute again.
+        there is such a thing.
         """
-        return None
+        return self._encoded(X)
 
     @abstractmethod
-    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
-        """Set the family's fitted attributes from rows X and the `n_before` rows they describe.
-
-        `known` is what `_describe` has found of X, if it has been asked.
-        """
+    def _publish(self, encoded: EncodedRows, n_before: int) -> None:
+        """Set the family's fitted attributes from rows and the `n_before` rows they describe."""
 
     @abstractmethod
     def _squared_errors(self, X: Any) -> np.ndarray:
@@ -171,8 +192,7 @@ class Fitting(GuardedState, ABC):
         self._commit(trainer, history)
         del trainer, rows, validation, plan
         with self._overflow_is_divergence(X):
-            known = self._describe(X, held_out, start)
-            self._publish(X, n_before=0, known=known)
+            self._publish(self._describe(X, held_out, start), n_before=0)
         return X if X_val is None else held_out
 
     def _partial_fit(self, X: Any) -> None:
@@ -206,7 +226,7 @@ class Fitting(GuardedState, ABC):
         self._commit(trainer, history, basis=self._net.basis)
         self._optimizer = trainer.step.export_optimizer()
         with self._overflow_is_divergence(X):
-            self._publish(X, n_before)
+            self._publish(self._encoded(X), n_before)
 
     def _enter(self, X: Any, X_val: Any = None) -> Any:
         self._recipe = self._checked_recipe(X_val)

@@ -12,7 +12,7 @@ from .._data.rows import sum_of_squares
 from .._inference.fitted import FittedNet
 from .._inference.jacobian import loadings
 from .._latent.basis import LatentBasis
-from .._latent.explained import errors_of_the_first, explained_ratios, step_through
+from .._latent.explained import errors_of_the_first, step_through
 from .._latent.moments import CodeMoments, code_moments
 from .._runtime.warnings import warn
 
@@ -26,6 +26,15 @@ def gain(
         return 0.0
     before, now = (each.squared_errors(rows, device).sum() for each in (start, net))
     return float(before - now) / total
+
+
+def explained_ratios(variances: np.ndarray, unexplained: float, total: float) -> np.ndarray:
+    """Return the score of the training rows, shared out in proportion to the codes' variances.
+
+    A score below zero is shared out as zero.
+    """
+    score = max(1 - unexplained / total, 0.0) if total else 0.0
+    return score * variances / (variances.sum() or 1.0)
 
 
 class Description:
@@ -106,9 +115,7 @@ class Description:
             "n_components_": k,
             "components_": components,
             "explained_variance_": variance,
-            "explained_variance_ratio_": explained_ratios(
-                X, codes, self._make_decode, components, self.basis, moments, unexplained
-            ),
+            "explained_variance_ratio_": explained_ratios(variance, unexplained, moments.total),
             "singular_values_": np.sqrt(variance * n_free),
             "noise_variance_": unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0,
         }

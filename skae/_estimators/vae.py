@@ -33,6 +33,7 @@ from ..objectives import KLDivergence, Likelihood, Schedule
 from ..objectives._losses import for_scaled_rows
 from ..objectives._schedules import value_at
 from .base import GenerativeAutoencoder
+from .fitting import EncodedRows
 from .recipe import Recipe
 from .slots import LIKELIHOOD_CONSTRAINTS, LIKELIHOODS, resolve
 
@@ -503,13 +504,11 @@ class VAETransformer(GenerativeAutoencoder):
         core: Any = self._net.core(torch.float64, torch.device("cpu"))
         return core.dispersion.detach().numpy()
 
-    def _describe(
-        self, X: Any, held_out: Any, start: FittedNet | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Sort the codes by their divergence from the prior, with PCA's rule for signs.
+    def _encoded(self, X: Any) -> EncodedRows:
+        return EncodedRows(X, *self._posterior(X))
 
-        Returns the posteriors of X.
-        """
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> EncodedRows:
+        """Sort the codes by their divergence from the prior, with PCA's rule for signs."""
         self._net.basis = None
         means, deviations = self._posterior(X)
         divergences = divergence_per_code(means, deviations)
@@ -518,14 +517,16 @@ class VAETransformer(GenerativeAutoencoder):
         order = np.argsort(-divergences, kind="stable")
         forward = np.diag(signs)[order]
         self._net.basis = LatentBasis(origin, forward, forward.T, origin)
-        return means[:, order] * signs[order].astype(means.dtype), deviations[:, order]
+        means = means[:, order] * signs[order].astype(means.dtype)
+        return EncodedRows(X, means, deviations[:, order])
 
-    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
+    def _publish(self, encoded: EncodedRows, n_before: int) -> None:
+        X, means, deviations = encoded.rows, encoded.codes, encoded.deviations
+        assert deviations is not None
         self._publish_dispersion()
         n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
         some = X[:: -(-X.shape[0] // n_rows)]
         self.lower_bound_ = float(self._lower_bounds(some).mean())
-        means, deviations = self._posterior(X) if known is None else known
         divergences = divergence_per_code(means, deviations)
         before = None
         if n_before:

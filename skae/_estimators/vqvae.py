@@ -42,7 +42,7 @@ from ..objectives import Loss, Schedule
 from ..priors import CodePrior
 from ..quantization import Quantization
 from .base import GenerativeAutoencoder
-from .fitting import kept, same
+from .fitting import EncodedRows, kept, same
 from .recipe import Recipe
 from .slots import LOSSES, PRIORS, QUANTIZER_CONSTRAINTS, QUANTIZERS, SLOT_CONSTRAINTS, resolve
 
@@ -596,14 +596,17 @@ default="squared_error"
         """Return the number of each code's codebook."""
         return self._quantizer().owner.numpy()
 
-    def _publish(self, X: Any, n_before: int, known: Any = None) -> None:
+    def _encoded(self, X: Any) -> EncodedRows:
+        return EncodedRows(X, self._integer_codes(X))
+
+    def _publish(self, encoded: EncodedRows, n_before: int) -> None:
+        codes = encoded.codes
         unit = self._net.scaling.unit
         self._net.basis = basis_with_unit(self.n_components_, unit)
         self._encoded_as = self.encode
         quantizer = self._quantizer()
         self.codebook_ = quantizer.codebook.detach().numpy().copy() * unit
         self.n_codes_ = quantizer.n_codes
-        codes = self._integer_codes(X)
         counts = count_codes(codes, self.codebook_.shape[1])
         if n_before:
             counts = counts + n_before * self.codebook_usage_
@@ -611,11 +614,12 @@ default="squared_error"
         self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
         if not n_before:
             self._warn_of_unused(len(codes))
-        self._publish_noise(X, codes, n_before)
+        self._publish_noise(encoded, n_before)
         self._learn_prior(codes, n_before)
 
-    def _publish_noise(self, X: Any, codes: np.ndarray, n_before: int) -> None:
+    def _publish_noise(self, encoded: EncodedRows, n_before: int) -> None:
         """Measure what reconstructions miss, by feature."""
+        X, codes = encoded.rows, encoded.codes
         n_rows = max(1, min(_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED // X.shape[1]))
         step = -(-X.shape[0] // n_rows)
         residuals = dense(X[::step]) - self._decode_integers(codes[::step])

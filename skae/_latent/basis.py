@@ -126,13 +126,8 @@ def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
     variances : ndarray of shape (n_raw,)
         Variances of the new codes, divided by n_samples, in descending order.
     """
-    n_raw = len(moments.mean)
-    values, vectors = (
-        part.numpy() for part in torch.linalg.eigh(torch.from_numpy(moments.covariance))
-    )
-    varies = values > n_raw * np.finfo(np.float64).eps * max(values.max(initial=0.0), 0.0)
-    deviations, vectors = np.sqrt(values[varies]), vectors[:, varies]
-    moved = moments.cross @ (vectors / deviations)  # B S^(1/2) in the eigenvectors of S
+    n_raw, there, back = len(moments.mean), *_whitening(moments)
+    moved = moments.cross @ there.T  # B S^(1/2)
     triangle = torch.linalg.qr(torch.from_numpy(moved)).R
     _, singular, turn = (part.numpy() for part in torch.linalg.svd(triangle, full_matrices=True))
     scale = np.zeros(len(turn))
@@ -142,11 +137,27 @@ def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
 
     rank = len(turn)
     forward, backward = np.zeros((n_raw, n_raw)), np.zeros((n_raw, n_raw))
-    forward[:rank] = scale[:, None] * turn @ (vectors / deviations).T
-    backward[:, :rank] = (vectors * deviations) @ turn.T / scale
+    forward[:rank] = scale[:, None] * turn @ there
+    backward[:, :rank] = back @ turn.T / scale
     variances = np.zeros(n_raw)
     variances[:rank] = scale**2
     return LatentBasis(moments.mean, forward, backward, np.zeros(n_raw)), variances
+
+
+def _whitening(moments: CodeMoments) -> tuple[np.ndarray, np.ndarray]:
+    """Return maps from centred codes to uncorrelated ones of variance 1, and back.
+
+    There are as many of these as the rank of the codes' correlations, which do not depend on
+    units. A deviation that is no larger than the rounding of the mean is none.
+    """
+    eps, deviations = np.finfo(np.float64).eps, np.sqrt(np.diag(moments.covariance))
+    varies = deviations > 10 * eps * abs(moments.mean)
+    inverse = np.divide(1, deviations, out=np.zeros_like(deviations), where=varies)
+    correlations = (moments.covariance * inverse).T * inverse
+    values, vectors = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(correlations)))
+    kept = values > len(values) * eps * values.max()
+    roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    return (vectors / roots).T * inverse, deviations[:, None] * (vectors * roots)
 
 
 def signs_of(directions: np.ndarray) -> np.ndarray:

@@ -34,10 +34,6 @@ class CodeMoments:
         Theirs, divided by n_samples.
     cross : ndarray of shape (n_features, n_raw)
         Covariance of reconstructions with codes.
-    row_cross : ndarray of shape (n_features, n_raw)
-        Covariance of rows with codes.
-    row_mean : ndarray of shape (n_features,)
-        Mean of the rows.
     total, unexplained : float
         Sums of squares of rows about their mean, and of what reconstructions miss.
     """
@@ -45,8 +41,6 @@ class CodeMoments:
     mean: np.ndarray
     covariance: np.ndarray
     cross: np.ndarray
-    row_cross: np.ndarray
-    row_mean: np.ndarray
     total: float
     unexplained: float
 
@@ -72,24 +66,20 @@ def code_moments(
 
     def moments(share: list[slice]) -> tuple[np.ndarray, float, float]:
         decode, total, unexplained = make_decode(), 0.0, 0.0
-        products = np.zeros((len(mean) + 2 * X.shape[1], len(mean)))
+        products = np.zeros((len(mean) + X.shape[1], len(mean)))
         with Evaluation():
             for some, rows in _pieces(X, row_mean, share):
                 decoded, centred = decode(codes[some]), codes[some] - mean
-                lefts = centred, decoded, rows
-                products += np.vstack([_product(left, centred) for left in lefts])
+                products += np.vstack([_product(left, centred) for left in (centred, decoded)])
                 total += _sum_of_squares(rows)
                 decoded -= rows
                 unexplained += _sum_of_squares(decoded)
         return products, total, unexplained
 
-    parts = zip(*_of_shares(moments, X.shape, 3 * len(mean)), strict=True)
+    parts = zip(*_of_shares(moments, X.shape, 2 * len(mean)), strict=True)
     products, total, unexplained = (np.sum(part, axis=0) for part in parts)
-    ends = len(mean), len(mean) + X.shape[1]
-    covariance, cross, row_cross = np.split(products / len(codes), ends)
-    return CodeMoments(
-        mean, covariance, cross, row_cross, row_mean, float(total), float(unexplained)
-    )
+    covariance, cross = np.split(products / len(codes), [len(mean)])
+    return CodeMoments(mean, covariance, cross, float(total), float(unexplained))
 
 
 def _sum_of_squares(array: np.ndarray) -> float:

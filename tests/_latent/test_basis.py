@@ -5,9 +5,8 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from skae._latent import explained
-from skae._latent.basis import rotated_basis, untouched_basis
-from skae._latent.explained import errors_of_the_first, explained_ratios
+from skae._latent.basis import rotated_basis
+from skae._latent.explained import errors_of_the_first
 from skae._latent.moments import code_moments
 
 
@@ -32,14 +31,6 @@ def moments_of(X, encode, decode):
 def less_mean(X, decode):
     """Return what makes a decoder of rows less the mean of X."""
     return lambda: lambda codes: decode(codes) - X.mean(0)
-
-
-def ratios_of(X, codes, decode, loadings):
-    """Return what each of a decoder's codes explains, the codes being given as they are."""
-    moments = code_moments(X, codes, X.mean(0), less_mean(X, decode))
-    basis, _ = untouched_basis(moments, 1.0)
-    arguments = less_mean(X, decode), loadings, basis, moments, moments.unexplained
-    return explained_ratios(X, codes, *arguments)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -107,38 +98,6 @@ def test_whitening_divides_and_the_first_codes_are_a_projection(digits):
     np.testing.assert_array_equal(basis.first(2).enter(raw), basis.enter(raw)[:, :2])
 
 
-@pytest.mark.parametrize("all_rows", [True, False])
-def test_ratios_are_pca_s_for_a_linear_decoder(digits, all_rows, monkeypatch):
-    """From all rows or from part of them: the linear part is known for all."""
-    if not all_rows:
-        monkeypatch.setattr(explained, "_MOST_DECODED", 500)
-    pca = PCA(6).fit(digits)
-    codes = pca.transform(digits)
-    ratios = ratios_of(digits, codes, pca.inverse_transform, pca.components_)
-
-    np.testing.assert_allclose(ratios, pca.explained_variance_ratio_, rtol=1e-9)
-
-
-def test_ratios_from_part_of_the_rows_are_close_and_sum_to_the_score(digits, monkeypatch):
-    """For a curved decoder the estimate is near what all rows give, and the sum is exact."""
-    pca = PCA(4).fit(digits)
-    codes, mean = pca.transform(digits), digits.mean(0)
-
-    def decode(z):
-        return pca.inverse_transform(z + 0.2 * np.tanh(z) ** 2)
-
-    arguments = digits, codes, decode, pca.components_
-    whole = ratios_of(*arguments)
-    monkeypatch.setattr(explained, "_MOST_DECODED", 1000)
-    part = ratios_of(*arguments)
-    score = 1 - np.square(digits - decode(codes)).sum() / np.square(digits - mean).sum()
-
-    assert whole.sum() == pytest.approx(score, abs=1e-12)
-    assert part.sum() == pytest.approx(score, abs=1e-12)
-    np.testing.assert_allclose(part, whole, atol=0.01)
-    assert not np.allclose(part, whole, atol=1e-6)
-
-
 def test_errors_of_the_first_codes_are_those_of_truncated_pca(digits):
     """With j codes let through the error is that of PCA with j components."""
     pca = PCA(5).fit(digits)
@@ -152,7 +111,7 @@ def test_errors_of_the_first_codes_are_those_of_truncated_pca(digits):
 
 
 def test_moments_add_up_what_pieces_of_rows_have(digits):
-    """Covariances with rows, and sums of squares, are those of all rows at once."""
+    """Covariances, and sums of squares, are those of all rows at once."""
     pca = PCA(3).fit(digits)
     encode, decode = linear_coder(digits, pca, np.eye(3) + 0.5)
     X = np.vstack([digits, digits[:500]])
@@ -161,7 +120,6 @@ def test_moments_add_up_what_pieces_of_rows_have(digits):
 
     centred = codes - codes.mean(0)
     np.testing.assert_allclose(found.covariance, centred.T @ centred / len(X), rtol=1e-10)
-    np.testing.assert_allclose(found.row_cross, (X - mean).T @ centred / len(X), atol=1e-10)
     np.testing.assert_allclose(found.cross, decode(codes).T @ centred / len(X), atol=1e-10)
     assert found.total == pytest.approx(np.square(X - mean).sum(), rel=1e-12)
     assert found.unexplained == pytest.approx(np.square(X - decode(codes)).sum(), rel=1e-12)
