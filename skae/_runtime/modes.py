@@ -57,15 +57,18 @@ class Evaluation:
     """
 
     def __enter__(self) -> None:
-        self._contexts: list[AbstractContextManager[object]] = [
-            np.errstate(divide="warn", under="ignore", over="ignore", invalid="ignore"),
-            torch.inference_mode(),
-            OneThread(),
-            *_without_autocast(),
-        ]
-        for context in self._contexts:
+        self._errors = np.errstate(divide="warn", under="ignore", over="ignore", invalid="ignore")
+        self._inference, self._threads = torch.inference_mode(), OneThread()
+        self._autocast = _without_autocast()
+        self._errors.__enter__()
+        self._inference.__enter__()
+        self._threads.__enter__()
+        for context in self._autocast:
             context.__enter__()
 
     def __exit__(self, *error: Any) -> None:
-        for context in reversed(self._contexts):
+        for context in self._autocast:
             context.__exit__(*error)
+        self._threads.__exit__()
+        self._inference.__exit__(*error)
+        self._errors.__exit__(*error)
