@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,6 +23,8 @@ _LARGEST_GRAM = 4096
 _LARGEST_SPARSE_GRAM = 512
 # Products of rows this narrow are too small to share among threads, however many rows there are.
 _ROWS_PER_PRODUCT = 128
+# Columns of a strip of a Gram matrix: of four strips, products take 5/8 of those of the whole.
+_STRIP = 192
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,16 @@ def _decompose(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     return _from_row_products(rows, k) if wide else _from_column_products(rows, k)
 
 
-def sum_of_products(blocks: Iterable[np.ndarray]) -> Tensor:
-    """Return the sum of B'B over blocks."""
-    tensors = map(torch.from_numpy, blocks)
-    return functools.reduce(torch.add, (block.T @ block for block in tensors))
+def sum_of_products(blocks: Iterable[np.ndarray], width: int) -> Tensor:
+    """Return the sum of B'B over blocks of so many columns.
+
+    As it is symmetric, it is multiplied in strips that start at the diagonal.
+    """
+    gram = torch.zeros((width, width), dtype=torch.float64, device="cpu")
+    for block in map(torch.from_numpy, blocks):
+        for i in range(0, width, _STRIP):
+            gram[i : i + _STRIP, i:].addmm_(block[:, i : i + _STRIP].T, block[:, i:])
+    return gram.triu() + gram.triu(1).T
 
 
 def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -161,13 +168,14 @@ def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _from_column_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values and axes from X'X."""
-    squares, axes = _leading(sum_of_products(rows.blocks()), k)
+    squares, axes = _leading(sum_of_products(rows.blocks(), rows.shape[1]), k)
     return squares.numpy(), axes.numpy().copy()
 
 
 def _from_row_products(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values and axes from XX', for fewer rows than columns."""
-    squares, vectors = _leading(sum_of_products(block.T for block in rows.column_blocks()), k)
+    blocks = (block.T for block in rows.column_blocks())
+    squares, vectors = _leading(sum_of_products(blocks, rows.shape[0]), k)
     axes = torch.cat([vectors @ torch.from_numpy(block) for block in rows.column_blocks()], dim=1)
     # Orthogonal again where a small eigenvalue left an axis contaminated by the large ones.
     return squares.numpy(), torch.linalg.qr(axes.T).Q.T.numpy().copy()
