@@ -76,10 +76,16 @@ class ValidationSet:
 
     def losses(self) -> Tensor:
         """Return the loss of each row as the network is now, float64 of shape (n_rows,)."""
+        if not self.core.has_custom_parts:
+            return self._losses()
+        self.core.eval()
+        try:
+            return self._losses()
+        finally:
+            self.core.train()
+
+    def _losses(self) -> Tensor:
         losses, start = [], 0
-        custom = self.core.has_custom_parts
-        if custom:
-            self.core.eval()
         differentiates = self.objective.needs_input_gradient
         same_draws = Generator("cpu").manual_seed(self.seed)
         with torch.set_grad_enabled(differentiates):
@@ -92,8 +98,6 @@ class ValidationSet:
                     out = self.core(x_in, noise)
                 losses.append(self.objective(x, out).detach().double())
                 start += len(x)
-        if custom:
-            self.core.train()
         return torch.cat(losses).cpu()
 
 

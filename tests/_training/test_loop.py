@@ -13,6 +13,7 @@ from skae._training.step import Step
 from skae._training.validation import ValidationPlan, ValidationSet
 from skae.exceptions import ConvergenceError, ConvergenceWarning
 from skae.modules import MLP, Autoencoder
+from skae.modules._custom import CustomNetwork
 from skae.objectives import LinearWarmup, Objective, SquaredError
 
 
@@ -24,15 +25,14 @@ def generator(seed=0):
 class Setting:
     """A small training run whose pieces can be tampered with."""
 
-    def __init__(self, learning_rate=0.01, held_out=True):
+    def __init__(self, held_out=True, compiled=False):
         rows = torch.randn(60, 5, generator=generator(1))
         self.core = Autoencoder(
             MLP(5, 2, [8], generator=generator(2)), MLP(2, 5, [8], generator=generator(3))
         )
         objective = Objective(SquaredError())
-        self.step = Step(
-            self.core, objective, generator(), learning_rate=learning_rate, compiled=False
-        )
+        settings = dict(learning_rate=0.01, compiled=compiled)
+        self.step = Step(self.core, objective, generator(), **settings)
         self.rows, validation = ResidentRows(rows[:40]), ResidentRows(rows[40:])
         self.validation = validation if held_out else None
         self.losses = []
@@ -190,6 +190,74 @@ def test_divergence_that_persists_is_an_error():
 
     with pytest.raises(ConvergenceError, match=r"epoch 1.*1\.0e-04.*Lower learning_rate"):
         setting.run(after_epoch=spoil)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_a_validation_loss_that_is_not_finite_is_divergence(bad):
+    """The epoch does not count, is not reported, and training goes on from the one before."""
+    setting, reported = Setting(), []
+    report = lambda history: reported.append(history.n_epochs)  # noqa: E731
+    history = setting.run([9.0, 5.0, bad, 4.0], max_epochs=2, report=report)
+
+    assert history.validation_loss_curve == [5.0, 4.0]
+    assert reported == [1, 2]
+    assert torch.equal(setting.step.weights, setting.losses[-1])
+    assert setting.step.rate == pytest.approx(0.001)
+
+
+class Interrupted(ResidentRows):
+    """Rows of which the user loses patience in the second epoch, after the first batch."""
+
+    n_epochs = 0
+
+    def epoch(self, *arguments):
+        """Yield batches, then raise."""
+        self.n_epochs += 1
+        for x in super().epoch(*arguments):
+            yield x
+            if self.n_epochs == 2:
+                raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_an_interrupt_between_batches_is_passed_on(compiled):
+    """The caller's modes and generator are as they were, and weights those of whole steps."""
+    setting = Setting(compiled=compiled)
+    setting.rows = Interrupted(setting.rows.values)
+    before = torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        setting.run()
+
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+    assert len(setting.losses) == 1
+    assert bool(setting.step.weights.isfinite().all())
+    assert not torch.equal(setting.step.weights, setting.losses[0])
+
+
+class Stopped(torch.nn.Linear):
+    """A custom layer that is interrupted when it is evaluated."""
+
+    def forward(self, x):
+        """Raise in evaluation mode."""
+        if not self.training:
+            raise KeyboardInterrupt
+        return super().forward(x)
+
+
+def test_an_interrupt_in_validation_leaves_the_network_in_training():
+    """Its mode is the one that it had."""
+    setting = Setting()
+    setting.core.encoder = CustomNetwork(Stopped(5, 2), 5, 2)
+    objective, rows = setting.step.objective, setting.validation
+    validation = ValidationSet(setting.core.train(), objective, rows, generator())
+    setting.core.train()
+    with pytest.raises(KeyboardInterrupt):
+        validation.losses()
+
+    assert setting.core.encoder.module.training
 
 
 def test_held_out_noise_is_the_same_at_every_epoch():
