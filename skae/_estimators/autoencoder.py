@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,21 @@ from ..modules._building import check_tied_weights
 from ..objectives import CodeActivation, Loss, Schedule
 from .base import BaseAutoencoder
 from .fitting import EncodedRows
+from .hints import (
+    ActivationName,
+    Auto,
+    CodeActivationName,
+    CustomNet,
+    Density,
+    Init,
+    LossName,
+    Noising,
+    Penalties,
+    Precision,
+    Scale,
+    Seed,
+    Widths,
+)
 from .pca_attributes import Description, gain
 from .recipe import Recipe
 from .slots import (
@@ -180,6 +195,8 @@ default=None
         optimistic. It is not negative, unless another loss than the squared error, a penalty,
         ``scale="standard"``, a corruption or ``ordered=True`` made the choice. Set where the start
         was PCA and rows were held out from a first fit.
+    latent_density_ : estimator
+        The fitted `latent_density`, where that is an estimator.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -248,9 +265,13 @@ default=None
         "ordered",
     )
 
-    explained_variance_: np.ndarray
     components_: np.ndarray
+    explained_variance_: np.ndarray
+    explained_variance_ratio_: np.ndarray
+    singular_values_: np.ndarray
     noise_variance_: float
+    gain_over_pca_: float
+    latent_density_: Any
     _code_mean: np.ndarray
     _code_covariance: np.ndarray
 
@@ -258,36 +279,36 @@ default=None
         self,
         n_components: int | float | None = None,
         *,
-        hidden_layer_sizes: Any = "auto",
-        activation: str = "relu",
-        encoder: Any = None,
-        decoder: Any = None,
-        init: str = "pca",
+        hidden_layer_sizes: Widths = "auto",
+        activation: ActivationName = "relu",
+        encoder: CustomNet = None,
+        decoder: CustomNet = None,
+        init: Init = "pca",
         n_init: int = 1,
-        scale: str | None = "global",
-        batch_size: int | str = "auto",
+        scale: Scale = "global",
+        batch_size: int | Auto = "auto",
         max_iter: int = 200,
         learning_rate: float | Schedule = 1e-3,
         dropout: float | Schedule = 0.0,
         weight_decay: float | Schedule = 0.0,
         max_grad_norm: float | Schedule | None = None,
-        early_stopping: bool | str = "auto",
+        early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         warm_start: bool = False,
         device: str = "auto",
-        precision: str = "float32",
-        random_state: Any = None,
+        precision: Precision = "float32",
+        random_state: Seed = None,
         verbose: int = 0,
         tied_weights: bool = False,
-        loss: str | Loss = "squared_error",
-        corruption: Any = None,
-        code_activation: str | CodeActivation = "identity",
-        penalty: Any = None,
-        pretraining: str | None = None,
+        loss: LossName | Loss = "squared_error",
+        corruption: Noising = None,
+        code_activation: CodeActivationName | CodeActivation = "identity",
+        penalty: Penalties = None,
+        pretraining: Literal["greedy"] | None = None,
         ordered: bool = False,
-        latent_density: Any = "gaussian",
+        latent_density: Density = "gaussian",
         whiten: bool = False,
     ) -> None:
         self.n_components = n_components

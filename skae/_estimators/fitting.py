@@ -75,6 +75,17 @@ class Fitting(GuardedState, ABC):
 
     _constraints: ClassVar[dict[str, list[Constraint]]] = SHARED_CONSTRAINTS
 
+    n_components_: int
+    mean_: np.ndarray
+    n_samples_: int
+    n_iter_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    best_loss_: float
+    scores_per_init_: np.ndarray
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    _net: FittedNet
     _optimizer: list[np.ndarray] | None
     _recipe: Recipe
 

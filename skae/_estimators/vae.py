@@ -34,6 +34,17 @@ from ..objectives._losses import for_scaled_rows
 from ..objectives._schedules import value_at
 from .base import GenerativeAutoencoder
 from .fitting import EncodedRows
+from .hints import (
+    ActivationName,
+    Auto,
+    CustomNet,
+    Init,
+    LikelihoodName,
+    Precision,
+    Scale,
+    Seed,
+    Widths,
+)
 from .recipe import Recipe
 from .slots import LIKELIHOOD_CONSTRAINTS, LIKELIHOODS, resolve
 
@@ -46,15 +57,15 @@ _LEAST_ACTIVITY = 0.01
 
 
 class VAETransformer(GenerativeAutoencoder):
-    r"""Variational autoencoder: codes with a distribution, and a likelihood of the data.
+    """Variational autoencoder: codes with a distribution, and a likelihood of the data.
 
-    The model is :math:`z \sim N(0, I)` with a likelihood of rows given their codes, by default
-    :math:`x | z \sim N(\hat x(z), s^2)` with learned noise variance, trained on the evidence lower
-    bound ([1]_, equation 3). Its score is that bound, in nats per row of the original X: the unit
-    of ``PCA.score``, ``FactorAnalysis.score`` and ``GaussianMixture.score``. With ``init="pca"``
-    and Gaussian noise training starts at the maximum-likelihood solution of probabilistic PCA
-    ([2]_, equations 7 and 8), where the bound is exact (unless noise is a millionth of the rows'
-    size or less: see `noise_variance_`).
+    The model is :math:`z \\sim N(0, I)` with a likelihood of rows given their codes, by default
+    :math:`x | z \\sim N(\\hat x(z), s^2)` with learned noise variance, trained on the evidence
+    lower bound ([1]_, equation 3). Its score is that bound, in nats per row of the original X: the
+    unit of ``PCA.score``, ``FactorAnalysis.score`` and ``GaussianMixture.score``. With
+    ``init="pca"`` and Gaussian noise training starts at the maximum-likelihood solution of
+    probabilistic PCA ([2]_, equations 7 and 8), where the bound is exact (unless noise is a
+    millionth of the rows' size or less: see `noise_variance_`).
 
     `sample` draws from this model, noise included, so that draws have the data's spread;
     ``inverse_transform`` of standard normal codes gives draws without it.
@@ -127,7 +138,8 @@ class VAETransformer(GenerativeAutoencoder):
     free_bits : float, default=0.0
         Nats that each code may tell about a row at no cost in training, which keeps codes from
         being switched off; scores always use 0.
-    likelihood : str or Likelihood, default="gaussian"
+    likelihood : {"gaussian", "laplace", "bernoulli", "poisson", "negative_binomial"} or \
+Likelihood, default="gaussian"
         How rows are distributed around what the decoder returns. "gaussian" has a learned noise
         variance, shared by all features; ``skae.objectives.Gaussian("per_feature")`` has one of
         each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
@@ -208,6 +220,10 @@ class VAETransformer(GenerativeAutoencoder):
     """
 
     kl_per_component_: np.ndarray
+    active_components_: np.ndarray
+    lower_bound_: float
+    noise_variance_: float | np.ndarray
+    dispersion_: float | np.ndarray
     _code_mean: np.ndarray
     _code_covariance: np.ndarray
 
@@ -225,31 +241,31 @@ class VAETransformer(GenerativeAutoencoder):
         self,
         n_components: int | None = None,
         *,
-        hidden_layer_sizes: Any = "auto",
-        activation: str = "relu",
-        encoder: Any = None,
-        decoder: Any = None,
-        init: str = "pca",
+        hidden_layer_sizes: Widths = "auto",
+        activation: ActivationName = "relu",
+        encoder: CustomNet = None,
+        decoder: CustomNet = None,
+        init: Init = "pca",
         n_init: int = 1,
-        scale: str | None = "global",
-        batch_size: int | str = "auto",
+        scale: Scale = "global",
+        batch_size: int | Auto = "auto",
         max_iter: int = 200,
         learning_rate: float | Schedule = 1e-3,
         dropout: float | Schedule = 0.0,
         weight_decay: float | Schedule = 0.0,
         max_grad_norm: float | Schedule | None = None,
-        early_stopping: bool | str = "auto",
+        early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         warm_start: bool = False,
         device: str = "auto",
-        precision: str = "float32",
-        random_state: Any = None,
+        precision: Precision = "float32",
+        random_state: Seed = None,
         verbose: int = 0,
         beta: float | Schedule = 1.0,
         free_bits: float = 0.0,
-        likelihood: str | Likelihood = "gaussian",
+        likelihood: LikelihoodName | Likelihood = "gaussian",
         n_importance_samples: int = 1,
     ) -> None:
         self.n_components = n_components

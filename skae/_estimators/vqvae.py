@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -43,6 +43,19 @@ from ..priors import CodePrior
 from ..quantization import Quantization
 from .base import GenerativeAutoencoder
 from .fitting import EncodedRows, kept, same
+from .hints import (
+    ActivationName,
+    Auto,
+    CustomNet,
+    Init,
+    LossName,
+    Precision,
+    PriorName,
+    QuantizerName,
+    Scale,
+    Seed,
+    Widths,
+)
 from .recipe import Recipe
 from .slots import LOSSES, PRIORS, QUANTIZER_CONSTRAINTS, QUANTIZERS, SLOT_CONSTRAINTS, resolve
 
@@ -235,7 +248,10 @@ default="squared_error"
     (2, 64, 4)
     """
 
+    codebook_: np.ndarray
     codebook_usage_: np.ndarray
+    n_codes_: int
+    perplexity_: np.ndarray
     noise_variance_: np.ndarray
     _noise_quantiles: np.ndarray  # in root mean squared errors
     prior_: Any
@@ -270,38 +286,38 @@ default="squared_error"
         self,
         n_components: int | None = None,
         *,
-        hidden_layer_sizes: Any = "auto",
-        activation: str = "relu",
-        encoder: Any = None,
-        decoder: Any = None,
-        init: str = "pca",
+        hidden_layer_sizes: Widths = "auto",
+        activation: ActivationName = "relu",
+        encoder: CustomNet = None,
+        decoder: CustomNet = None,
+        init: Init = "pca",
         n_init: int = 1,
-        scale: str | None = "global",
-        batch_size: int | str = "auto",
+        scale: Scale = "global",
+        batch_size: int | Auto = "auto",
         max_iter: int = 200,
         learning_rate: float | Schedule = 1e-3,
         dropout: float | Schedule = 0.0,
         weight_decay: float | Schedule = 0.0,
         max_grad_norm: float | Schedule | None = None,
-        early_stopping: bool | str = "auto",
+        early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         warm_start: bool = False,
         device: str = "auto",
-        precision: str = "float32",
-        random_state: Any = None,
+        precision: Precision = "float32",
+        random_state: Seed = None,
         verbose: int = 0,
-        n_codes: int | str = "auto",
-        codebook_size: int | str = "auto",
-        codebook_update: str = "ema",
+        n_codes: int | Auto = "auto",
+        codebook_size: int | Auto = "auto",
+        codebook_update: Literal["ema", "gradient"] = "ema",
         decay: float = 0.99,
         commitment_weight: float = 0.25,
         dead_code_threshold: float = 0.05,
-        quantizer: str | Quantization = "vector",
-        encode: str = "vectors",
-        loss: str | Loss = "squared_error",
-        prior: Any = "independent",
+        quantizer: QuantizerName | Quantization = "vector",
+        encode: Literal["vectors", "codes", "onehot"] = "vectors",
+        loss: LossName | Loss = "squared_error",
+        prior: PriorName | Any = "independent",
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -412,7 +428,7 @@ default="squared_error"
         generator: Generator,
     ) -> None:
         if axes is not None:
-            axes = axes.taken(self._allocate(axes.variances))
+            axes = axes.shared_out(self._count_parts(len(axes.variances)))
         start_at_axes(core, axes, self._recipe.loss, scaling)
         _, size, _ = core.quantizer.codebook.shape
         z = self._encodings(core, rows, _KMEANS_ROWS_PER_CODE * size, generator)
@@ -429,21 +445,6 @@ default="squared_error"
                 encodings.append(core.encoder(x))
         core.train()
         return torch.cat(encodings)
-
-    def _allocate(self, variances: np.ndarray) -> np.ndarray:
-        """Return the order that shares axes out so that codes carry about equal information.
-
-        Each axis, in descending order of variance, goes to the code vector whose product of
-        variances is smallest so far (Ge et al., "Optimized Product Quantization", 2013, 3.2).
-        """
-        logs = np.log(np.maximum(variances, np.finfo(np.float64).tiny))
-        logs -= logs.min()
-        n_parts = self._count_parts(len(variances))
-        groups: list[list[int]] = [[] for _ in range(n_parts)]
-        for axis in range(len(logs)):
-            room = [group for group in groups if len(group) < len(logs) // n_parts]
-            min(room, key=lambda group: logs[group].sum()).append(axis)
-        return np.concatenate(groups)
 
     def _after_epoch(self, trainer: Trainer, rows: Rows) -> None:
         if self.dead_code_threshold == 0 or not self._quantization.learned:

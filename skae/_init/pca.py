@@ -63,8 +63,19 @@ class PrincipalAxes:
             return encode, encode.T, code
         return encode, 0 * decode if silent else decode, code
 
-    def taken(self, order: np.ndarray) -> PrincipalAxes:
-        """Return the axes in another order."""
+    def shared_out(self, n_parts: int) -> PrincipalAxes:
+        """Return the axes in the order in which parts of equal length carry about as much.
+
+        Each axis, in descending order of variance, goes to the part whose product of variances is
+        smallest so far (Ge et al., "Optimized Product Quantization", 2013, 3.2).
+        """
+        logs = np.log(np.maximum(self.variances, np.finfo(np.float64).tiny))
+        logs -= logs.min()
+        parts: list[list[int]] = [[] for _ in range(n_parts)]
+        for axis in range(len(logs)):
+            with_room = [part for part in parts if len(part) < len(logs) // n_parts]
+            min(with_room, key=lambda part: logs[part].sum()).append(axis)
+        order = np.concatenate(parts)
         return PrincipalAxes(self.components[order], self.variances[order], self.residual)
 
     def reaching(self, fraction: float) -> PrincipalAxes:

@@ -1,0 +1,34 @@
+"""What parameters may be, for those who check types: strings that are spelled right, and others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from numpy.random import RandomState
+from torch import nn
+
+from .._training.step import Corrupt
+from ..objectives import Term
+
+Auto = Literal["auto"]
+Widths = Sequence[int] | Auto
+ActivationName = Literal["relu", "tanh", "logistic", "identity", "silu", "gelu"]
+CustomNet = Callable[[int, int], nn.Module] | nn.Module | None
+Init = Literal["pca", "random"]
+Scale = Literal["global", "standard"] | None
+Precision = Literal["float32", "bfloat16"]
+Seed = int | RandomState | None
+
+LossName = Literal["squared_error", "absolute_error", "huber", "bernoulli", "poisson"]
+LikelihoodName = Literal["gaussian", "bernoulli", "laplace", "poisson", "negative_binomial"]
+CorruptionName = Literal["gaussian", "masking", "salt_and_pepper", "swap"]
+CodeActivationName = Literal["identity", "logistic"]
+PenaltyName = Literal["l1", "l2", "kl_sparsity", "contractive", "acai"]
+QuantizerName = Literal["vector", "residual", "finite_scalar"]
+PriorName = Literal["autoregressive", "independent", "uniform"]
+
+Noising = CorruptionName | Corrupt | None
+Penalty = PenaltyName | Term | None
+Penalties = Penalty | Sequence[Penalty]
+Density = Literal["gaussian"] | Any
