@@ -55,9 +55,11 @@ class Program:
         """Return a tensor to write to; rows first."""
         return torch.zeros(shape, dtype=self.like.dtype, device=self.like.device)
 
-    def signal(self, width: int) -> Signal:
-        """Return a signal to write to."""
+    def signal(self, width: int, gradient: Tensor | None = None) -> Signal:
+        """Return a signal to write to, whose gradient may have a place already."""
         value = self.buffer(self.n_rows, width)
+        if gradient is not None:
+            return Signal(value, gradient)
         return Signal(value, torch.zeros_like(value) if self.differentiates else value[:0])
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:

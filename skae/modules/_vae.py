@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -150,12 +152,26 @@ class VAE(Core):
             self._dispersion.clamp_(min=self.loose_dispersion)
             self.loose_dispersion.zero_()
 
-    def log_noise(self) -> Tensor | float:
-        """Return the logarithm of the noise variances' harmonic mean; 0 if there are none."""
-        variance = self.likelihood.variance_at(self.dispersion)
+    def log_noise(self, dispersion: Tensor | None = None) -> Tensor | float:
+        """Return the logarithm of the noise variances' harmonic mean; 0 if there are none.
+
+        `dispersion` is that of now, unless it is given.
+        """
+        if dispersion is None:
+            dispersion = self.dispersion
+        variance = self.likelihood.variance_at(dispersion)
         if variance is None:
             return 0.0
         return variance.log() if variance.ndim == 0 else -(1 / variance).mean().log()
+
+    def _bind_log_noise(self) -> Callable[[], Tensor | float]:
+        """Return what returns `log_noise` in training."""
+        if self.log_dispersion is not None:
+            return self.log_noise
+        if self.follows_residual:
+            return partial(self.log_noise, self.dispersion)
+        fixed = self.log_noise()
+        return lambda: fixed
 
     def posterior(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the posterior, each (batch, n_components)."""
@@ -185,28 +201,29 @@ class VAE(Core):
         encoding = self.n_draws == 1 and steps.network(self.encoder, steps.rows, "encoder")
         if not encoding:
             return False
-        z, k = steps.signal(self.n_components), self.n_components
+        k, draws = self.n_components, steps.noise["posterior"].squeeze(1)
         mean, information = encoding.value.split(k, 1)
         mean_gradient, gradient = encoding.gradient.split(k, 1)
-        draws, (low, high) = steps.noise["posterior"].squeeze(1), LOG_INFORMATION_RANGE
+        z, (low, high) = steps.signal(k, mean_gradient), LOG_INFORMATION_RANGE
         shifted, log_variance, std, gap, inside, zero = (
             torch.zeros_like(z.value) for _ in range(6)
         )
+        half = std.new_tensor(0.5)  # a tensor is a faster factor than a float
+        log_noise = self._bind_log_noise()
 
         def draw() -> None:
             torch.clamp(information, low, high, out=shifted)
             torch.eq(shifted, information, out=inside)
-            shifted.sub_(self.log_noise())
+            shifted.sub_(log_noise())
             torch.neg(softplus(shifted), out=log_variance)
-            torch.mul(log_variance, 0.5, out=std)
+            torch.mul(log_variance, half, out=std)
             std.exp_()
             torch.sigmoid(shifted, out=gap)
             torch.addcmul(mean, std, draws, out=z.value)
 
         def to_posterior() -> None:
-            mean_gradient.copy_(z.gradient)
-            z.gradient.mul_(draws)
-            torch.addcmul(zero, z.gradient, std, value=0.5, out=gradient)
+            torch.mul(z.gradient, draws, out=gradient)
+            torch.addcmul(zero, gradient, std, value=0.5, out=gradient)
 
         def to_encoding() -> None:
             torch.addcmul(zero, gradient, gap, value=-1, out=gradient)
@@ -229,19 +246,21 @@ class VAE(Core):
             steps.forward(lambda: torch.exp(logarithm, out=value))
             steps.backward(lambda: torch.mul(gradient, value, out=slot))
             return bool(steps.loss(x_hat, dispersion=(value, gradient)))
-        dispersion, n_rows, share = self._dispersion, steps.n_rows, 1 - self.decay
-        least, (observed, n_observed) = self.least_dispersion, self.statistics()
+        dispersion, least, n_rows = self._dispersion, self.least_dispersion, steps.n_rows
+        observed, n_observed = self.statistics()
+        numbers = x_hat.value.numel() / dispersion.numel()  # in each entry of the residual
+        n_summed, share = dispersion.new_tensor(numbers), dispersion.new_tensor(1 - self.decay)
         residual, unused = torch.zeros_like(dispersion), torch.zeros_like(dispersion)
         asked = residual if self.follows_residual else None
         if not steps.loss(x_hat, residual=asked, dispersion=(dispersion, unused)):
             return False
 
         def update() -> None:
-            dispersion.lerp_(residual.mul_(1 / n_rows), share)
+            dispersion.lerp_(residual.div_(n_summed), share)
             dispersion.clamp_(min=least)
 
         def observe() -> None:
-            observed.add_(residual)
+            observed.add_(residual, alpha=n_rows / numbers)
             n_observed.add_(n_rows)
 
         if self.follows_residual:

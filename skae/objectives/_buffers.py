@@ -30,8 +30,8 @@ class Buffers:
     factor : float
         What the gradient is to be multiplied by.
     residual : torch.Tensor of shape () or (n_features,), default=None
-        Where a likelihood that is asked for it writes `Likelihood.residual`, summed over rows, and
-        averaged over features where there is one number for all.
+        Where a likelihood that is asked for it writes the sum of `Likelihood.residual` over rows,
+        and over features where there is one number for all.
 
     Attributes
     ----------

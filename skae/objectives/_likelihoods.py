@@ -185,8 +185,8 @@ class Gaussian(Likelihood):
 
     def bind(self, buffers: Buffers) -> Bound:
         """Return what writes the gradient, the residual over the variance, and adds errors."""
-        is_fixed(self, "noise_variance")
-        return _bind_scaled(buffers, None, 0.5, math.log(2 * math.pi))
+        fixed = is_fixed(self, "noise_variance")
+        return _bind_scaled(buffers, None, 0.5, math.log(2 * math.pi), fixed)
 
     def sample(
         self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
@@ -246,8 +246,8 @@ class Laplace(Likelihood):
 
     def bind(self, buffers: Buffers) -> Bound:
         """Return what writes the gradient, the residual's sign over the scale, and adds errors."""
-        is_fixed(self, "scale")
-        return _bind_scaled(buffers, torch.sign, 1.0, math.log(2))
+        fixed = is_fixed(self, "scale")
+        return _bind_scaled(buffers, torch.sign, 1.0, math.log(2), fixed)
 
     def sample(
         self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator
@@ -373,23 +373,30 @@ def _sum(scaled: Tensor, log_normalizer: Tensor, x: Tensor) -> Tensor:
 
 
 def _bind_scaled(
-    buffers: Buffers, derive: Callable[..., Any] | None, factor: float, log_constant: float
+    buffers: Buffers,
+    derive: Callable[..., Any] | None,
+    factor: float,
+    log_constant: float,
+    fixed: bool,
 ) -> Bound:
     """Return what adds ``factor * (error / dispersion + log(dispersion) + log_constant)``.
 
     The error is the product of the residual and what `derive` makes of it (itself, if that is
-    None), and the gradient is the latter over the dispersion.
+    None), and the gradient is the latter over the dispersion, which may be `fixed`.
     """
     x, x_hat, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
     dispersion, (n_rows, n_features) = buffers.out.dispersion, x.shape
     shape, residual = dispersion.shape, torch.zeros_like(x)
     derived = torch.zeros_like(x) if derive else residual
     share, flat = n_features / dispersion.numel(), (derived.view(-1), residual.view(-1))
-    errors, ones = torch.zeros_like(dispersion), x.new_ones(n_rows)
+    errors = torch.zeros_like(dispersion) if buffers.residual is None else buffers.residual
+    ones = x.new_ones(n_rows)
     total, logarithms = (
         buffers.total(*shape, factor=each) for each in (factor, factor * share * n_rows)
     )
     buffers.constant += factor * n_features * log_constant
+    if fixed:
+        buffers.constant += factor * n_features * float(dispersion.log().mean())
 
     def run() -> None:
         torch.sub(x_hat, x, out=residual)
@@ -401,8 +408,7 @@ def _bind_scaled(
         else:
             torch.dot(*flat, out=errors)
         total.addcdiv_(errors, dispersion)
-        logarithms.add_(dispersion.log())
-        if buffers.residual is not None:
-            torch.mul(errors, 1 / share, out=buffers.residual)
+        if not fixed:
+            logarithms.add_(dispersion.log())
 
     return in_turn(run, *buffers.scaled(gradient, buffers.factor))

@@ -3,9 +3,11 @@
     python tests/benchmarks/speed.py
     python tests/benchmarks/speed.py --data FOLDER --figure docs/_static/speed.png
     python tests/benchmarks/speed.py --kinds autoencoder --works "W1, batch 32" --repeats 7
+    python tests/benchmarks/speed.py --before CHECKOUT --contestants skae
 
 FOLDER holds ``mnist.npz`` with ``X_train``; without it the workload on MNIST is left out. Peers
-that are not installed (skorch, pythae, pyod) are left out too. Every contestant has a process of
+that are not installed (skorch, pythae, pyod) are left out too. CHECKOUT holds skae at another
+commit, which then is a contestant. Every contestant has a process of
 its own, warm after a small fit; fits are interleaved, A B C A B C, and the tables hold medians. The
 squared error that each reached stands beside its time: a fast fit that learned less does not count.
 
@@ -31,6 +33,7 @@ WORKS = {
     "W3": dict(data="table", hidden=(64, 32), codes=8, batch=512, epochs=5, size=128),
     "W2": dict(data="mnist", hidden=(512, 256), codes=32, batch=256, epochs=3, size=512),
 }
+BEFORE = "skae, before"
 KINDS = ("autoencoder", "vae", "vqvae")
 LATENCY_CALLS = 300
 IMPORTS = ("sklearn.base", "skae", "torch", "skorch", "pythae.models", "pyod.models.auto_encoder")
@@ -115,10 +118,13 @@ def peak():
 class Contestant:
     """A warm process of a contestant."""
 
-    def __init__(self, name, folder):
+    def __init__(self, name, folder, checkout):
         self.name = name
-        command = [sys.executable, __file__, "--serve", name, "--data", str(folder)]
-        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        before = name == BEFORE
+        served = "skae" if before else name
+        command = [sys.executable, __file__, "--serve", served, "--data", str(folder)]
+        environment = os.environ | ({"PYTHONPATH": str(checkout)} if before else {})
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **pipes)
 
     def ask(self, work):
@@ -134,9 +140,9 @@ class Contestant:
         self.process.wait()
 
 
-def race(work, names, folder, repeats):
+def race(work, names, folder, repeats, checkout=None):
     """Return the answers of each contestant, interleaved."""
-    contestants = [Contestant(name, folder) for name in names]
+    contestants = [Contestant(name, folder, checkout) for name in names]
     answers = {name: [] for name in names}
     for repeat in range(repeats):
         for contestant in contestants[:: 1 if repeat % 2 == 0 else -1]:
@@ -246,6 +252,7 @@ if __name__ == "__main__":
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
     parser.add_argument("--contestants", nargs="+", choices=list(CONTESTANTS))
+    parser.add_argument("--before", type=Path, help="a checkout of skae at another commit")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--imports", action="store_true", help="measure fresh processes too")
     parser.add_argument("--figure", type=Path)
@@ -266,8 +273,9 @@ if __name__ == "__main__":
                 names = [name for name in names if name != "skae, defaults"]
             if label != "W2":
                 names = [name for name in names if name != "skae, bfloat16"]
+            names += [BEFORE] * (arguments.before is not None)
             work = WORKS[label] | {"kind": kind}
-            answers = race(work, names, arguments.data, arguments.repeats)
+            answers = race(work, names, arguments.data, arguments.repeats, arguments.before)
             seconds = print_race(f"{label}, {kind}", answers)
             if kind == "autoencoder":
                 medians[label] = seconds
