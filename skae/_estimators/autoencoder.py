@@ -28,7 +28,7 @@ from ..modules import Autoencoder, Core
 from ..modules._building import check_tied_weights
 from ..objectives import CodeActivation, Loss, Schedule
 from .base import BaseAutoencoder
-from .fitting import EncodedRows
+from .fitting import Encoding
 from .hints import (
     ActivationName,
     Auto,
@@ -424,10 +424,10 @@ default=None
             loss = self._recipe.objective(scaling, torch.device("cpu")).terms[0]
             pretrain_greedily(core, rows, generator, self.max_iter, *settings, loss)
 
-    def _encoded(self, X: Any) -> EncodedRows:
-        return EncodedRows(X, self._encode(X))
+    def _encoding(self, X: Any) -> Encoding:
+        return Encoding(X, self._encode(X))
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> EncodedRows:
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> Encoding:
         """Choose the basis, and set PCA's attributes."""
         device = evaluation_device(self.device)
         self.__dict__.pop("gain_over_pca_", None)
@@ -440,7 +440,7 @@ default=None
         self.__dict__.update(description.attributes())
         if self.whiten:
             description.whiten(np.sqrt(self.explained_variance_))
-        return EncodedRows(X, description.codes())
+        return Encoding(X, description.codes())
 
     def _basis_of(self, moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
         """Return the basis that fits the meaning of the codes, and their variances."""
@@ -452,8 +452,8 @@ default=None
             return permuted_basis(moments, unit)
         return rotated_basis(moments)
 
-    def _publish(self, encoded: EncodedRows, n_before: int) -> None:
-        codes = encoded.codes
+    def _publish(self, encoding: Encoding, n_before: int) -> None:
+        codes = encoding.codes
         self.__dict__.pop("latent_density_", None)
         if not isinstance(self.latent_density, str):
             self.latent_density_ = completed(self.latent_density, self.random_state).fit(codes)

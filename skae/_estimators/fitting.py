@@ -44,7 +44,7 @@ _MOST_TRIED = 256
 
 
 @dataclass(frozen=True)
-class EncodedRows:
+class Encoding:
     """Rows with what a fitted network makes of them.
 
     Attributes
@@ -67,8 +67,8 @@ class Fitting(GuardedState, ABC):
 
     A family says what its recipe is (`_make_recipe`), how its core is made (`_make_core`,
     `_n_encoded`), where it starts (`_start`), what it learns between epochs (`_after_epoch`), what
-    its codes mean (`_describe`), which attributes it publishes (`_publish`), and how it draws
-    (`_draw`).
+    it makes of rows (`_encoding`), what its codes mean (`_describe`), which attributes it publishes
+    (`_publish`), and how it draws (`_draw`).
 
     `_recipe` is there while a fit lasts, and not after it.
     """
@@ -131,19 +131,19 @@ class Fitting(GuardedState, ABC):
         """Set what the core starts from; `axes` is None for a random start."""
 
     @abstractmethod
-    def _encoded(self, X: Any) -> EncodedRows:
+    def _encoding(self, X: Any) -> Encoding:
         """Return rows X with what `_net` makes of them."""
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> EncodedRows:
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> Encoding:
         """Give the codes of `_net` their basis, and return rows X with what it makes of them.
 
         `held_out` are rows that were held out and `start` is the network before training, where
         there is such a thing.
         """
-        return self._encoded(X)
+        return self._encoding(X)
 
     @abstractmethod
-    def _publish(self, encoded: EncodedRows, n_before: int) -> None:
+    def _publish(self, encoding: Encoding, n_before: int) -> None:
         """Set the family's fitted attributes from rows and the `n_before` rows they describe."""
 
     @abstractmethod
@@ -237,7 +237,7 @@ class Fitting(GuardedState, ABC):
         self._commit(trainer, history, basis=self._net.basis)
         self._optimizer = trainer.step.export_optimizer()
         with self._overflow_is_divergence(X):
-            self._publish(self._encoded(X), n_before)
+            self._publish(self._encoding(X), n_before)
 
     def _enter(self, X: Any, X_val: Any = None) -> Any:
         self._recipe = self._checked_recipe(X_val)

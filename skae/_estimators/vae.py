@@ -33,7 +33,7 @@ from ..objectives import KLDivergence, Likelihood, Schedule
 from ..objectives._losses import for_scaled_rows
 from ..objectives._schedules import value_at
 from .base import GenerativeAutoencoder
-from .fitting import EncodedRows
+from .fitting import Encoding
 from .hints import (
     ActivationName,
     Auto,
@@ -520,10 +520,10 @@ Likelihood, default="gaussian"
         core: Any = self._net.core(torch.float64, torch.device("cpu"))
         return core.dispersion.detach().numpy()
 
-    def _encoded(self, X: Any) -> EncodedRows:
-        return EncodedRows(X, *self._posterior(X))
+    def _encoding(self, X: Any) -> Encoding:
+        return Encoding(X, *self._posterior(X))
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> EncodedRows:
+    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> Encoding:
         """Sort the codes by their divergence from the prior, with PCA's rule for signs."""
         self._net.basis = None
         means, deviations = self._posterior(X)
@@ -534,10 +534,10 @@ Likelihood, default="gaussian"
         forward = np.diag(signs)[order]
         self._net.basis = LatentBasis(origin, forward, forward.T, origin)
         means = means[:, order] * signs[order].astype(means.dtype)
-        return EncodedRows(X, means, deviations[:, order])
+        return Encoding(X, means, deviations[:, order])
 
-    def _publish(self, encoded: EncodedRows, n_before: int) -> None:
-        X, means, deviations = encoded.rows, encoded.codes, encoded.deviations
+    def _publish(self, encoding: Encoding, n_before: int) -> None:
+        X, means, deviations = encoding.rows, encoding.codes, encoding.deviations
         assert deviations is not None
         self._publish_dispersion()
         n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))

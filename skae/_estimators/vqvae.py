@@ -42,7 +42,7 @@ from ..objectives import Loss, Schedule
 from ..priors import CodePrior
 from ..quantization import Quantization
 from .base import GenerativeAutoencoder
-from .fitting import EncodedRows, kept, same
+from .fitting import Encoding, kept, same
 from .hints import (
     ActivationName,
     Auto,
@@ -597,11 +597,11 @@ default="squared_error"
         """Return the number of each code's codebook."""
         return self._quantizer().owner.numpy()
 
-    def _encoded(self, X: Any) -> EncodedRows:
-        return EncodedRows(X, self._integer_codes(X))
+    def _encoding(self, X: Any) -> Encoding:
+        return Encoding(X, self._integer_codes(X))
 
-    def _publish(self, encoded: EncodedRows, n_before: int) -> None:
-        codes = encoded.codes
+    def _publish(self, encoding: Encoding, n_before: int) -> None:
+        codes = encoding.codes
         unit = self._net.scaling.unit
         self._net.basis = basis_with_unit(self.n_components_, unit)
         self._encoded_as = self.encode
@@ -615,12 +615,12 @@ default="squared_error"
         self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
         if not n_before:
             self._warn_of_unused(len(codes))
-        self._publish_noise(encoded, n_before)
+        self._publish_noise(encoding, n_before)
         self._learn_prior(codes, n_before)
 
-    def _publish_noise(self, encoded: EncodedRows, n_before: int) -> None:
+    def _publish_noise(self, encoding: Encoding, n_before: int) -> None:
         """Measure what reconstructions miss, by feature."""
-        X, codes = encoded.rows, encoded.codes
+        X, codes = encoding.rows, encoding.codes
         n_rows = max(1, min(_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED // X.shape[1]))
         step = -(-X.shape[0] // n_rows)
         residuals = dense(X[::step]) - self._decode_integers(codes[::step])
