@@ -200,7 +200,7 @@ def test_contraction_orders_jacobians_as_in_rifai(digits):
         tied_weights=True,
         init="random",
         early_stopping=False,
-        max_iter=40,
+        max_iter=20,
         learning_rate=3e-3,
         random_state=0,
     )
