@@ -148,14 +148,16 @@ def _whitening(moments: CodeMoments) -> tuple[np.ndarray, np.ndarray]:
     """Return maps from centred codes to uncorrelated ones of variance 1, and back.
 
     There are as many of these as the rank of the codes' correlations, which do not depend on
-    units. A deviation that is no larger than the rounding of the mean is none.
+    units. A direction in which codes vary no more than their rounding does is none.
     """
-    eps, deviations = np.finfo(np.float64).eps, np.sqrt(np.diag(moments.covariance))
-    varies = deviations > 10 * eps * abs(moments.mean)
+    deviations, mean = np.sqrt(np.diag(moments.covariance)), abs(moments.mean)
+    varies = deviations > 10 * moments.rounding * mean
     inverse = np.divide(1, deviations, out=np.zeros_like(deviations), where=varies)
     correlations = (moments.covariance * inverse).T * inverse
     values, vectors = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(correlations)))
-    kept = values > len(values) * eps * values.max()
+    sizes = 1 + (mean * inverse).max()  # of codes that have been divided by their deviations
+    least = len(values) * np.finfo(np.float64).eps * values.max()
+    kept = values > max(least, (10 * moments.rounding * sizes) ** 2 * len(values))
     roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
     return (vectors / roots).T * inverse, deviations[:, None] * (vectors * roots)
 

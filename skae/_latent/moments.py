@@ -36,6 +36,8 @@ class CodeMoments:
         Covariance of reconstructions with codes.
     total, unexplained : float
         Sums of squares of rows about their mean, and of what reconstructions miss.
+    rounding : float
+        Relative rounding error of a raw code.
     """
 
     mean: np.ndarray
@@ -43,6 +45,7 @@ class CodeMoments:
     cross: np.ndarray
     total: float
     unexplained: float
+    rounding: float
 
 
 def code_moments(
@@ -62,7 +65,8 @@ def code_moments(
         Makes, for one thread, a map from codes to rows less their mean, float64. What that returns
         may be written to.
     """
-    mean = codes.mean(0, dtype=np.float64)
+    first = codes[0].astype(np.float64)
+    mean = first + (codes - first).mean(0)  # exact where a code is constant
 
     def moments(share: list[slice]) -> tuple[np.ndarray, float, float]:
         decode, total, unexplained = make_decode(), 0.0, 0.0
@@ -79,7 +83,8 @@ def code_moments(
     parts = zip(*_of_shares(moments, X.shape, 2 * len(mean)), strict=True)
     products, total, unexplained = (np.sum(part, axis=0) for part in parts)
     covariance, cross = np.split(products / len(codes), [len(mean)])
-    return CodeMoments(mean, covariance, cross, float(total), float(unexplained))
+    rounding = float(np.finfo(codes.dtype).eps)
+    return CodeMoments(mean, covariance, cross, float(total), float(unexplained), rounding)
 
 
 def _sum_of_squares(array: np.ndarray) -> float:

@@ -166,8 +166,6 @@ class VAE(Core):
 
     def _bind_log_noise(self) -> Callable[[], Tensor | float]:
         """Return what returns `log_noise` in training."""
-        if self.log_dispersion is not None:
-            return self.log_noise
         if self.follows_residual:
             return partial(self.log_noise, self.dispersion)
         fixed = self.log_noise()
@@ -243,7 +241,9 @@ class VAE(Core):
         if self.log_dispersion is not None:
             logarithm, slot = self.log_dispersion.detach(), self.log_dispersion.grad
             value, gradient = logarithm.exp(), torch.zeros_like(logarithm)
-            steps.forward(lambda: torch.exp(logarithm, out=value))
+            if self.likelihood.variance_at(value) is not None:
+                return False  # the posterior depends on it too
+            steps.forward(lambda: (torch.exp(logarithm, out=value), gradient.zero_()))
             steps.backward(lambda: torch.mul(gradient, value, out=slot))
             return bool(steps.loss(x_hat, dispersion=(value, gradient)))
         dispersion, least, n_rows = self._dispersion, self.least_dispersion, steps.n_rows

@@ -702,3 +702,40 @@ def test_what_does_not_fit_a_slot_is_named(digits, variant, message):
     """Numbers out of range and functions that return something else are errors of one sentence."""
     with pytest.raises(ValueError, match=message):
         AutoencoderTransformer(2, **{"batch_size": 32, **QUICK, **variant}).fit(digits[:96])
+
+
+# -- codes that vary by rounding only ----------------------------------------------------------
+
+
+def _with_a_constant_code(n_in, n_out):
+    """Return an encoder whose last code is the hyperbolic tangent of a tenth."""
+    linear = torch.nn.Linear(n_in, n_out)
+    with torch.no_grad():
+        linear.weight[-1], linear.bias[-1] = 0, 0.1
+    return torch.nn.Sequential(linear, torch.nn.Tanh())
+
+
+@pytest.mark.parametrize("n_rows", [50, 200, 5000])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_constant_code_is_zero(n_rows, dtype):
+    """However many rows have it, and the other codes are as tidy as ever."""
+    X = np.random.default_rng(0).normal(size=(n_rows, 5)).astype(dtype)
+    networks = dict(encoder=_with_a_constant_code, decoder=torch.nn.Linear, whiten=True)
+    model = AutoencoderTransformer(3, max_iter=0, random_state=0, **networks)
+    codes = model.fit_transform(X).astype(float)
+    np.testing.assert_allclose(codes.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.cov(codes.T), np.diag([1, 1, 0]), atol=1e-3)
+    assert model.explained_variance_[2] == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_codes_beyond_the_rank_are_zero(dtype, seed):
+    """Four codes behind a hidden layer of two units are two, also where rounding blurs them."""
+    rng = np.random.default_rng(seed)
+    X = (rng.normal(size=(300, 6)) @ rng.normal(size=(6, 6)) + 2).astype(dtype)
+    settings = dict(hidden_layer_sizes=(2,), activation="tanh", init="random", max_iter=5)
+    model = AutoencoderTransformer(4, whiten=True, random_state=1, **settings)
+    codes = model.fit_transform(X).astype(float)
+    np.testing.assert_allclose(np.cov(codes.T), np.diag([1, 1, 0, 0]), atol=2e-2)
+    assert not model.explained_variance_[2:].any()

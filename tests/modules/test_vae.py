@@ -1,10 +1,19 @@
 """Tests of the variational network."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
+from skae._training.step import Step
 from skae.modules import MLP, VAE
-from skae.objectives import Gaussian, ImportanceWeightedBound, NegativeBinomial
+from skae.objectives import (
+    Gaussian,
+    ImportanceWeightedBound,
+    KLDivergence,
+    NegativeBinomial,
+    Objective,
+)
 
 
 @pytest.fixture
@@ -123,3 +132,60 @@ def test_dispersions_are_learned_by_gradients_or_stay(likelihood, learned):
 
     assert ("log_dispersion" in dict(core.named_parameters())) == learned
     assert float(core.dispersion.detach()) == pytest.approx(0.5)
+
+
+class LearnedGaussian(Gaussian):
+    """A Gaussian whose variance is learned by gradient, and which adds to its gradient."""
+
+    learned_by_gradient = True
+
+    def __init__(self, knows_variance=True, weight=1.0):
+        super().__init__(weight=weight)
+        self.knows_variance = knows_variance
+
+    def log_prob(self, x, output, dispersion):
+        """Return the log-density without its constant."""
+        errors = (x - output).square().sum(1)
+        return -0.5 * (errors / dispersion + x.shape[1] * dispersion.log())
+
+    def residual(self, x, output):
+        """Return nothing: there is a gradient."""
+
+    def variance_at(self, dispersion):
+        """Return the variance, or nothing."""
+        return dispersion if self.knows_variance else None
+
+    def bind(self, buffers):
+        """Return what adds the value and the gradients."""
+        x, x_hat, dispersion = buffers.x, buffers.out.x_hat, buffers.out.dispersion
+        total = buffers.total()
+
+        def run():
+            errors = (x_hat - x).square().sum()
+            numbers = x.numel()
+            total.add_(0.5 * (errors / dispersion + numbers * dispersion.log()))
+            torch.mul(x_hat - x, buffers.factor / dispersion, out=buffers.grad.x_hat)
+            gradient = 0.5 * (numbers / dispersion - errors / dispersion**2)
+            buffers.grad.dispersion.add_(gradient, alpha=buffers.factor)
+
+        return run
+
+
+@pytest.mark.parametrize("knows_variance", [True, False])
+def test_a_dispersion_learned_by_gradient_is_that_of_autograd(knows_variance):
+    """Whether the posterior depends on it, where autograd works, or not, where it is compiled."""
+    core = VAE(MLP(4, 4, [5]), MLP(2, 4, [5]), LearnedGaussian(knows_variance), 2).double()
+    core.start_dispersion(0.7)
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights = []
+    for compiled in (None, False):
+        own = deepcopy(core)
+        objective = Objective(own.likelihood, KLDivergence())
+        source = torch.Generator().manual_seed(1)
+        step = Step(own, objective, source, learning_rate=0.01, compiled=compiled)
+        for _ in range(3):
+            with step.mode():
+                step(x)
+        weights.append(step.weights.clone())
+        assert step.is_compiled == (compiled is None and not knows_variance)
+    torch.testing.assert_close(*weights, rtol=1e-10, atol=1e-10)
