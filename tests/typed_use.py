@@ -37,6 +37,8 @@ def use() -> tuple[int, list[float], list[np.ndarray]]:
     AutoencoderTransformer(early_stopping="always")  # type: ignore[arg-type]
     VAETransformer(likelihood="normal")  # type: ignore[arg-type]
     VQVAETransformer(encode="one-hot")  # type: ignore[arg-type]
+    AutoencoderTransformer(latent_density="normal")  # type: ignore[arg-type]
+    VQVAETransformer(prior="autoregresive")  # type: ignore[arg-type]
     VQVAETransformer(quantizer="product")  # type: ignore[arg-type]
 
     n_codes = autoencoder.fit(np.eye(9)).n_components_

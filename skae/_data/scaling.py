@@ -1,4 +1,4 @@
-"""What may enter: arrays, frames, CSR, memmaps, tensors; scaling to and from scaled units."""
+"""Scaling: the map between rows and scaled units, and back."""
 
 from __future__ import annotations
 

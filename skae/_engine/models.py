@@ -192,7 +192,7 @@ class Passes:
         like = next((p.detach() for p in core.parameters() if p.requires_grad), None)
         nets = core.encoder, core.decoder
         if like is None or not all(isinstance(net, Network) for net in nets):
-            raise NotComposable
+            raise NotComposable("The network leaves its gradient to autograd.")
         self.unit = terms[0].gradient_unit
         self._program = Program(n_rows, like, rounds=rounds)
         self.x = self.x_in = self._program.buffer(n_rows, core.encoder.n_in)
@@ -205,7 +205,9 @@ class Passes:
         factors = [weight / self.unit for weight in weights]
         steps = Composer(self._program, self.x, self.x_in, self.noise, terms, factors, updates)
         if not bound_by(core, _PASSING, "compose")(steps):
-            raise NotComposable
+            raise NotComposable(
+                "A part of the network, or a term's bind, leaves the gradient to autograd."
+            )
         self._program.write_backward()
         self.constant = sum(weights[i] * term.constant for i, term in steps.bound)
         self._totals = [

@@ -183,7 +183,8 @@ default=None
         (sparse, logistic and top-k ones, by what they explain) or left alone (``ordered=True``).
     explained_variance_ratio_ : ndarray of shape (n_components_,)
         Score of the training rows, or 0 if it is negative, shared out in proportion to
-        `explained_variance_`. PCA's for a linear net.
+        `explained_variance_`. PCA's for a linear net, unless ``scale="standard"``; zeros where X
+        does not vary.
     singular_values_ : ndarray of shape (n_components_,)
         Root of the sum of squares of each code about its mean, before whitening.
     noise_variance_ : float

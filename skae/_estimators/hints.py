@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from numpy.random import RandomState
 from torch import nn
@@ -31,4 +31,17 @@ PriorName = Literal["autoregressive", "independent", "uniform"]
 Noising = CorruptionName | Corrupt | None
 Penalty = PenaltyName | Term | None
 Penalties = Penalty | Sequence[Penalty]
-Density = Literal["gaussian"] | Any
+
+
+class Drawable(Protocol):
+    """What is fitted to codes and draws from them: a density or a prior."""
+
+    def fit(self, X: Any) -> Any:
+        """Fit to codes."""
+
+    def sample(self, n_samples: int) -> Any:
+        """Draw codes."""
+
+
+Density = Literal["gaussian"] | Drawable
+Prior = PriorName | Drawable

@@ -50,7 +50,7 @@ from .hints import (
     Init,
     LossName,
     Precision,
-    PriorName,
+    Prior,
     QuantizerName,
     Scale,
     Seed,
@@ -317,7 +317,7 @@ default="squared_error"
         quantizer: QuantizerName | Quantization = "vector",
         encode: Literal["vectors", "codes", "onehot"] = "vectors",
         loss: LossName | Loss = "squared_error",
-        prior: PriorName | Any = "independent",
+        prior: Prior = "independent",
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes

@@ -1,4 +1,4 @@
-"""The latent basis: centring, rotation, order and sign of codes; whitening; explained variance."""
+"""The latent basis: centring, rotation, order and sign of codes; whitening."""
 
 from __future__ import annotations
 

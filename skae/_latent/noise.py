@@ -24,11 +24,21 @@ def scattered(
     """Draw rows from a likelihood around `rows`, in the user's units.
 
     `dispersion` is in the likelihood's: scaled units, unless it has ``raw_target``.
+
+    Raises
+    ------
+    ValueError
+        If the likelihood returns another shape.
     """
-    rng = numpy_generator(generator)
-    if likelihood.raw_target:
-        return likelihood.sample(rows, dispersion, rng)
-    return scaling.from_scaled(likelihood.sample(scaling.to_scaled(rows), dispersion, rng))
+    raw = likelihood.raw_target
+    mean = rows if raw else scaling.to_scaled(rows)
+    drawn = likelihood.sample(mean, dispersion, numpy_generator(generator))
+    if np.shape(drawn) != rows.shape:
+        raise ValueError(
+            f"{type(likelihood).__name__}.sample must return rows of shape {rows.shape}, but "
+            f"returned shape {np.shape(drawn)}."
+        )
+    return drawn if raw else scaling.from_scaled(drawn)
 
 
 def quantiles_of(values: np.ndarray) -> np.ndarray:

@@ -497,6 +497,22 @@ def test_draws_pass_for_rows():
     np.testing.assert_allclose(np.cov(draws.T), np.cov(test.T), atol=0.15 * X.var())
 
 
+class FlatDraws(Gaussian):
+    """A Gaussian that draws one row however many are asked for."""
+
+    def sample(self, mean, dispersion, rng):
+        """Return the first mean."""
+        return mean[0]
+
+
+def test_draws_of_another_shape_are_refused():
+    """The error names the likelihood and both shapes."""
+    model = VAETransformer(1, likelihood=FlatDraws(), max_iter=1, **SMALL)
+    model.fit(latent_rows("gaussian"))
+    with pytest.raises(ValueError, match=r"FlatDraws.sample must return rows of shape \(3, "):
+        model.sample(3)
+
+
 # -- in a search -------------------------------------------------------------------------------
 
 
