@@ -53,15 +53,15 @@ class Quantization(ABC, BaseEstimator):
         skae.modules.Quantizer
         """
 
-    def check(self, codebook_size: int, code_dim: int) -> None:
+    def check(self, codebook_size: int, code_dim: int | None) -> None:
         """Check the parameters, before rows are touched.
 
         Parameters
         ----------
         codebook_size : int
             Largest number of vectors per codebook.
-        code_dim : int
-            Length of a vector.
+        code_dim : int or None
+            Length of a vector; None where the rows decide it.
 
         Raises
         ------
@@ -121,15 +121,15 @@ class VectorQuantization(Quantization):
         self.n_stages = n_stages
         self.shared = shared
 
-    def check(self, codebook_size: int, code_dim: int) -> None:
+    def check(self, codebook_size: int, code_dim: int | None) -> None:
         """Check `n_stages` and `shared`.
 
         Parameters
         ----------
         codebook_size : int
             Ignored: any number of vectors will do.
-        code_dim : int
-            Length of a vector.
+        code_dim : int or None
+            Length of a vector; None where the rows decide it.
 
         Raises
         ------
@@ -231,22 +231,22 @@ class FiniteScalarQuantization(Quantization):
         """
         return FiniteScalarQuantizer(n_parts, self._levels(codebook_size, code_dim))
 
-    def check(self, codebook_size: int, code_dim: int) -> None:
+    def check(self, codebook_size: int, code_dim: int | None) -> None:
         """Check that `levels` go with the other sizes.
 
         Parameters
         ----------
         codebook_size : int
             Largest number of codes.
-        code_dim : int
-            Length of a vector.
+        code_dim : int or None
+            Length of a vector; None where the rows decide it.
 
         Raises
         ------
         ValueError
             If they do not.
         """
-        self._levels(codebook_size, code_dim)
+        self._levels(codebook_size, np.size(self.levels) or 1 if code_dim is None else code_dim)
 
     def terms(self, commitment_weight: float, by_gradient: bool) -> list[Term]:
         """Return nothing: the bound keeps encodings where the grid is.

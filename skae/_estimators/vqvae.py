@@ -395,8 +395,7 @@ default="squared_error"
         prior = resolve(self.prior, PRIORS)
         if isinstance(prior, CodePrior):
             prior.check()
-        if self.n_components is not None:
-            self._check_codes(quantization, int(self.n_components))
+        self._check_codes(quantization)
         by_gradient = self.codebook_update == "gradient"
         recipe = Recipe(
             deepcopy(resolve(self.loss, LOSSES)),
@@ -406,9 +405,10 @@ default="squared_error"
         )
         return recipe.check()
 
-    def _check_codes(self, quantization: Quantization, n_components: int) -> None:
-        n_parts = self._count_parts(n_components)
-        quantization.check(self._largest_codebook(), n_components // n_parts)
+    def _check_codes(self, quantization: Quantization) -> None:
+        k = self.n_components
+        code_dim = None if k is None else int(k) // self._count_parts(int(k))
+        quantization.check(self._largest_codebook(), code_dim)
 
     @property
     def _quantization(self) -> Quantization:
