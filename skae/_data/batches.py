@@ -51,10 +51,10 @@ class Rows(ABC):
         self.n_rows = n_rows
 
     @abstractmethod
-    def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
+    def take(self, index: Tensor, buffer: Tensor | None = None) -> Tensor:
         """Return the rows at `index` (int64, on `index_device`), shape (len(index), n_features).
 
-        They are written to `place` if there is one.
+        They are written to `buffer` if there is one.
         """
 
     def epoch(
@@ -71,9 +71,9 @@ class Rows(ABC):
         order = torch.randperm(self.n_rows, generator=generator, device="cpu")
         order = order.to(self.index_device)
         sizes = _batch_sizes(self.n_rows, batch_size)
-        places = {size: batch_buffer(size) for size in set(sizes)}
+        buffers = {size: batch_buffer(size) for size in set(sizes)}
         for index, size in zip(order.split(sizes), sizes, strict=True):
-            yield self.take(index, places[size])
+            yield self.take(index, buffers[size])
 
     def in_order(self, batch_size: int) -> Iterator[Tensor]:
         """Yield all rows once, in batches, in order."""
@@ -107,22 +107,22 @@ class StreamedRows(Rows):
         self.X, self.index, self.scaling, self.device = X, index, scaling, device
         self._in_place = isinstance(X, np.ndarray) and X.flags.c_contiguous
 
-    def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
+    def take(self, index: Tensor, buffer: Tensor | None = None) -> Tensor:
         """Gather rows on the host and move them."""
         chosen = self.index[index.numpy()]
-        if place is not None and place.device.type == "cpu":
-            net = place.numpy()
+        if buffer is not None and buffer.device.type == "cpu":
+            net = buffer.numpy()
             self.scaling.to_scaled(self._gathered(chosen, net), out=net)
-            return place
+            return buffer
         rows = as_array(self.X[chosen])
         net = np.empty(rows.shape, dtype=np.float32)
         moved = torch.from_numpy(self.scaling.to_scaled(rows, out=net)).to(self.device)
-        return moved if place is None else place.copy_(moved)
+        return moved if buffer is None else buffer.copy_(moved)
 
-    def _gathered(self, chosen: np.ndarray, place: np.ndarray) -> np.ndarray:
-        """Return some rows as they are, in `place` if they fit there."""
-        if self._in_place and self.X.dtype == place.dtype:
-            return np.take(self.X, chosen, axis=0, out=place, mode="clip")
+    def _gathered(self, chosen: np.ndarray, buffer: np.ndarray) -> np.ndarray:
+        """Return some rows as they are, in `buffer` if they fit there."""
+        if self._in_place and self.X.dtype == buffer.dtype:
+            return np.take(self.X, chosen, axis=0, out=buffer, mode="clip")
         return as_array(self.X[chosen])
 
 
@@ -140,11 +140,11 @@ class ResidentRows(Rows):
         self.values = values
         self.index_device = values.device
 
-    def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
+    def take(self, index: Tensor, buffer: Tensor | None = None) -> Tensor:
         """Gather rows on the device."""
-        if place is None:
+        if buffer is None:
             return self.values.index_select(0, index)
-        return torch.index_select(self.values, 0, index, out=place)
+        return torch.index_select(self.values, 0, index, out=buffer)
 
     def in_order(self, batch_size: int) -> Iterator[Tensor]:
         """Yield all rows once, in batches, in order, without a copy."""

@@ -160,7 +160,7 @@ def _factors(
 def _posterior(
     loadings: np.ndarray, gradient: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turn the codes so that they are independent given a row.
+    """Rotate the codes so that they are independent given a row.
 
     Returns
     -------
@@ -173,9 +173,9 @@ def _posterior(
     """
     weighted = torch.from_numpy(loadings / noise[:, None])
     with threads_for(loadings.size):
-        information, turn = torch.linalg.eigh(torch.from_numpy(loadings).T @ weighted)
-    information, turn = information.flip(0).clamp(min=0.0).numpy(), turn.flip(1).numpy()
-    loadings = loadings @ turn
+        information, rotation = torch.linalg.eigh(torch.from_numpy(loadings).T @ weighted)
+    information, rotation = information.flip(0).clamp(min=0.0).numpy(), rotation.flip(1).numpy()
+    loadings = loadings @ rotation
     encode = (loadings * (gradient / noise)[:, None] / (1 + information)).T
     return loadings, encode, information
 

@@ -129,16 +129,18 @@ def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
     n_raw, there, back = len(moments.mean), *_whitening(moments)
     moved = moments.cross @ there.T  # B S^(1/2)
     triangle = torch.linalg.qr(torch.from_numpy(moved)).R
-    _, singular, turn = (part.numpy() for part in torch.linalg.svd(triangle, full_matrices=True))
-    scale = np.zeros(len(turn))
+    _, singular, rotation = (
+        part.numpy() for part in torch.linalg.svd(triangle, full_matrices=True)
+    )
+    scale = np.zeros(len(rotation))
     scale[: len(singular)] = singular
     scale = np.maximum(scale, _SMALLEST_SCALE * scale.max(initial=0.0) or 1.0)
-    turn = turn * signs_of(turn @ moved.T)[:, None]
+    rotation = rotation * signs_of(rotation @ moved.T)[:, None]
 
-    rank = len(turn)
+    rank = len(rotation)
     forward, backward = np.zeros((n_raw, n_raw)), np.zeros((n_raw, n_raw))
-    forward[:rank] = scale[:, None] * turn @ there
-    backward[:, :rank] = back @ turn.T / scale
+    forward[:rank] = scale[:, None] * rotation @ there
+    backward[:, :rank] = back @ rotation.T / scale
     variances = np.zeros(n_raw)
     variances[:rank] = scale**2
     return LatentBasis(moments.mean, forward, backward, np.zeros(n_raw)), variances

@@ -117,11 +117,11 @@ def _of_shares(
 
 
 def _pieces(X: Any, origin: np.ndarray, slices: list[slice]) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield each slice with its rows of X less `origin`, float64, in one place after the other."""
-    place = np.empty((slices[0].stop - slices[0].start, X.shape[1]))
+    """Yield each slice with its rows of X less `origin`, float64, all in one buffer."""
+    buffer = np.empty((slices[0].stop - slices[0].start, X.shape[1]))
     for some in slices:
         rows = as_array(X[some])
-        yield some, np.subtract(rows, origin, out=place[: len(rows)])
+        yield some, np.subtract(rows, origin, out=buffer[: len(rows)])
 
 
 def divergence_per_code(mean: np.ndarray, std: np.ndarray) -> np.ndarray:

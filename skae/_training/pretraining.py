@@ -34,7 +34,7 @@ class EncodedRows(Rows):
         self.rows, self.layers, self.index_device = rows, layers, rows.index_device
 
     @torch.no_grad()
-    def take(self, index: Tensor, place: Tensor | None = None) -> Tensor:
+    def take(self, index: Tensor, buffer: Tensor | None = None) -> Tensor:
         """Return the representation of the rows at `index`, shape (len(index), width)."""
         x = self.rows.take(index)
         for layer in self.layers:
