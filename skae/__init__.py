@@ -20,7 +20,15 @@ _HOMES = {
     "VAETransformer": "_estimators.vae",
     "VQVAETransformer": "_estimators.vqvae",
 }
-_SUBMODULES = ["exceptions", "metrics", "modules", "objectives", "priors", "quantization"]
+_SUBMODULES = [
+    "decomposition",
+    "exceptions",
+    "metrics",
+    "modules",
+    "objectives",
+    "priors",
+    "quantization",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -436,7 +436,7 @@ default=None
         if start is not None and compared and not self._activation.keeps_axes:
             self.gain_over_pca_ = gain(start, self._net, held_out, self.mean_, device)
         description = Description(self._net, X, self.mean_, self._basis_of, device)
-        if (fraction := self._wanted_score()) is not None:
+        if (fraction := self._score_to_reach()) is not None:
             description.truncate(fraction, X if held_out is None else held_out)
         self.__dict__.update(description.attributes())
         if self.whiten:

@@ -178,7 +178,7 @@ class Fitting(GuardedState, ABC):
         training = np.sort(order[n_held_out:])
         begin = self._begin if first else self._resume
         trainer, self.mean_ = begin(X, training, generator)
-        held_out, max_epochs = None, self.max_iter
+        held_out, max_epochs = None, self._most_epochs(X)
         if X_val is not None:
             held_out = check_rows(self, X_val, reset=False)
             self._check_values(held_out, trainer.scaling, summarize(held_out))
@@ -228,7 +228,9 @@ class Fitting(GuardedState, ABC):
         elif self._optimizer is not None:
             trainer.step.import_optimizer(self._optimizer)
         plan, rows = self._plan(trainer, None), trainer.rows(X, every)
-        history = self._train(trainer, rows, plan, max_epochs=1, epochs_before=self.n_iter_)
+        history = self._train(
+            trainer, rows, plan, max_epochs=min(1, self._most_epochs(X)), epochs_before=self.n_iter_
+        )
         n_before = self.n_samples_
         self.n_samples_ = n_before + X.shape[0]
         self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
@@ -293,8 +295,7 @@ class Fitting(GuardedState, ABC):
 
     def _principal_axes(self, X: Any, scaling: Scaling) -> PrincipalAxes | None:
         """Set the number of components and return the axes that it, or the start, needs."""
-        fraction = self._wanted_score()
-        width = min(X.shape) if fraction or self.n_components is None else int(self.n_components)
+        width, fraction = self._wanted_components(X)
         self.n_components_ = width
         if fraction is None and not self._recipe.starts_at_pca:
             return None
@@ -304,10 +305,24 @@ class Fitting(GuardedState, ABC):
             self.n_components_ = len(axes.variances)
         return axes
 
-    def _wanted_score(self) -> float | None:
+    def _wanted_components(self, X: Any) -> tuple[int, float | None]:
+        """Return a number of components, and the share of the variance that the first need."""
+        fraction, most = self._score_to_reach(), min(X.shape)
+        counted = fraction is None and self.n_components is not None
+        return int(self.n_components) if counted else most, fraction
+
+    def _score_to_reach(self) -> float | None:
         """Return `n_components` where it is a score to reach and not a number."""
         counted = self.n_components is None or isinstance(self.n_components, Integral)
         return None if counted else float(self.n_components)
+
+    def _most_epochs(self, X: Any) -> int:
+        """Return the largest number of epochs, once the number of components is known."""
+        return int(self.max_iter)
+
+    @property
+    def _training_tol(self) -> float:
+        return float(self.tol)
 
     def _resume(
         self, X: Any, training: np.ndarray, generator: Generator
@@ -354,7 +369,7 @@ class Fitting(GuardedState, ABC):
             stops_training,
             start_competes=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
             n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol * self._recipe.loss_unit(trainer.scaling),
+            tol=self._training_tol * self._recipe.loss_unit(trainer.scaling),
         )
 
     def _train(

@@ -45,9 +45,9 @@ def epochs_of_prior(max_iter: int | str, n_samples: int) -> int:
     return int(max_iter)
 
 
-def rows_per_batch(batch_size: int | str, n_samples: int) -> int:
+def rows_per_batch(batch_size: int | str | None, n_samples: int) -> int:
     """Return the rows per step; "auto" gives about 200 steps an epoch, with 32 to 512 rows."""
-    if isinstance(batch_size, str):
+    if batch_size is None or isinstance(batch_size, str):
         rows = _power_of_two(n_samples / _STEPS_PER_EPOCH)
         return min(max(rows, _FEWEST_PER_BATCH), _MOST_PER_BATCH)
     return int(batch_size)

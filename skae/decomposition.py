@@ -1,0 +1,511 @@
+"""PCA and IncrementalPCA with scikit-learn's names and signatures, an autoencoder inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import sklearn.decomposition
+from scipy import sparse
+
+from ._data.rows import as_array, dense_blocks
+from ._estimators.autoencoder import AutoencoderTransformer
+from ._estimators.hints import ActivationName, Auto, Precision, Seed, Widths
+from ._sklearn.params import BOOLEAN, NONE, Constraint, OneOf, integer, real
+from .objectives import Schedule
+
+__all__ = ["PCA", "IncrementalPCA"]
+
+# Attributes that the network has its own copy of.
+_COPIED = {"components_", "mean_", "explained_variance_", "n_components_"}
+# PCA's own `tol` belongs to a solver.
+_TRAINING_TOL = 1e-4
+
+
+class _DropIn(AutoencoderTransformer):
+    """What both classes share: PCA's number of components and its likelihood; no training of all.
+
+    What is no parameter of theirs is as `AutoencoderTransformer` has it by default.
+    """
+
+    encoder = decoder = None
+    init = "pca"
+    n_init = 1
+    scale: Any = "global"
+    max_grad_norm = None
+    warm_start = False
+    tied_weights = False
+    loss: Any = "squared_error"
+    corruption = None
+    code_activation: Any = "identity"
+    penalty = None
+    pretraining = None
+    ordered = False
+    latent_density: Any = "gaussian"
+    svd_solver: Any = "auto"
+    random_state: Any = None
+
+    n_components: Any
+    batch_size: Any
+    n_samples_: int
+
+    @property
+    def n_features_(self) -> int:
+        """Number of features."""
+        return self.n_features_in_
+
+    @property
+    def n_samples_seen_(self) -> int:
+        """Number of training rows, over all `partial_fit` calls."""
+        return self.n_samples_
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, but none that would then disagree with the network."""
+        if name in _COPIED and "_recipe" not in self.__dict__:
+            raise AttributeError(
+                f"{name} cannot be set by hand: it describes a network, which would go on as it "
+                "was. To use fewer components, fit with that n_components, or drop columns of "
+                "what transform returns."
+            )
+        super().__setattr__(name, value)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean of `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored; present by convention.
+
+        Returns
+        -------
+        float
+            Nats per row. The fraction of variance that is explained, which
+            `AutoencoderTransformer.score` returns, is given by
+            `skae.metrics.explained_variance_scorer`.
+        """
+        return float(self.score_samples(X).mean())
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the log-likelihood of each row under the Gaussian model of `get_covariance`.
+
+        It is what PCA's `score_samples` is ([1]_, section 12.2.1): a Gaussian around `mean_`
+        whose covariance is made of `components_`, `explained_variance_` and `noise_variance_`. It
+        knows nothing of a nonlinear path beyond these.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Nats, float64.
+
+        References
+        ----------
+        .. [1] Bishop, "Pattern Recognition and Machine Learning", 2006.
+        """
+        X = self._known_rows(X)
+        noise, spread = self.noise_variance_, self.explained_variance_
+        loadings = np.sqrt(np.maximum(spread - noise, 0.0))[:, None] * self.components_
+        blocks = (block - self.mean_ for block in dense_blocks(X))
+        if noise:
+            return _low_rank_log_density(blocks, loadings.astype(np.float64), noise)
+        return _log_density(blocks, self.get_precision())
+
+    def _wanted_components(self, X: Any) -> tuple[int, float | None]:
+        """Return PCA's choice: a number, or all and the share of the variance that cuts them."""
+        wanted, most = self.n_components, min(X.shape)
+        if sparse.issparse(X) and self.svd_solver not in ("auto", "arpack", "covariance_eigh"):
+            raise TypeError(
+                'PCA only support sparse inputs with the "arpack" and "covariance_eigh" solvers, '
+                f'while "{self.svd_solver}" was passed.'
+            )
+        truncated = self.svd_solver in ("arpack", "randomized")
+        if wanted is None or (isinstance(wanted, float) and wanted == 1):
+            return most - (self.svd_solver == "arpack"), None
+        if isinstance(wanted, str):
+            if truncated:
+                raise ValueError(
+                    f"n_components={wanted!r} cannot be a string with "
+                    f"svd_solver={self.svd_solver!r}"
+                )
+            pca = sklearn.decomposition.PCA("mle", svd_solver="full").fit(as_array(X))
+            return int(pca.n_components_), None
+        if (truncated and wanted < 1) or wanted > most:
+            raise ValueError(
+                f"n_components={wanted} must be between 1 and min(n_samples, n_features)={most} "
+                f"with svd_solver={self.svd_solver!r}"
+            )
+        if self.svd_solver == "arpack" and wanted == most:
+            raise ValueError(
+                f"n_components={wanted} must be strictly less than "
+                f"min(n_samples, n_features)={most} with svd_solver='arpack'"
+            )
+        return (most, float(wanted)) if wanted < 1 else (int(wanted), None)
+
+    def _score_to_reach(self) -> float | None:
+        return None
+
+    def _most_epochs(self, X: Any) -> int:
+        return 0 if self.n_components_ >= min(X.shape) else self.max_iter
+
+    @property
+    def _training_tol(self) -> float:
+        return _TRAINING_TOL
+
+
+class PCA(_DropIn):
+    """Principal component analysis with an autoencoder inside: the import is all that changes.
+
+    It takes PCA's arguments, has PCA's methods and attributes, and is an instance of
+    `sklearn.decomposition.PCA` to ``isinstance``. What it fits is an `AutoencoderTransformer` that
+    starts at PCA and is trained from there: `transform` is nonlinear, and better at reconstructing
+    rows that training did not see, or PCA's own. Where all components are kept there is nothing to
+    gain, nothing is trained, and it is PCA.
+
+    ``(X - mean_) @ components_.T``, which is PCA's `transform`, is a linear projection here, and
+    `transform` is not linear: use the method.
+
+    Parameters
+    ----------
+    n_components : int, float, "mle" or None, default=None
+        Number of codes per row. None and 1.0 keep all; a float in (0, 1) and "mle" are as many as
+        PCA itself would choose.
+    copy : bool, default=True
+        Without effect: X is never written to.
+    whiten : bool, default=False
+        Whether codes are divided by their standard deviations on the training rows.
+    svd_solver : {"auto", "full", "covariance_eigh", "arpack", "randomized"}, default="auto"
+        Without effect on results; what PCA refuses for a solver is refused.
+    tol : float, default=0.0
+        Without effect.
+    iterated_power : int or "auto", default="auto"
+        Without effect.
+    n_oversamples : int, default=10
+        Without effect.
+    power_iteration_normalizer : {"auto", "QR", "LU", "none"}, default="auto"
+        Without effect.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, batches and the held-out rows. PCA hardly needs one: here an int
+        makes fits repeatable.
+    hidden_layer_sizes : sequence of int or "auto", default="auto"
+        Widths of the encoder's hidden layers, as in `AutoencoderTransformer`, like all that
+        follows. Empty for PCA itself, whatever is trained.
+    activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
+        Activation of the hidden layers.
+    batch_size : int or "auto", default="auto"
+        Rows per optimisation step.
+    max_iter : int, default=200
+        Largest number of epochs. 0 is PCA itself.
+    learning_rate : float or Schedule, default=1e-3
+        Step size of Adam.
+    dropout : float or Schedule, default=0.0
+        Probability in [0, 1) that a hidden unit is switched off in a step of training.
+    weight_decay : float or Schedule, default=0.0
+        Decoupled weight decay (AdamW) of the weight matrices.
+    early_stopping : bool or "auto", default="auto"
+        Whether rows are held out to decide when to stop and which epoch to keep.
+    validation_fraction : float, default=0.1
+        Fraction of X to hold out.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement of the held-out loss after which training stops.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", ...; "auto" is CUDA where there is one.
+    precision : {"float32", "bfloat16"}, default="float32"
+        How exact large products are in training.
+    verbose : int, default=0
+        If positive, prints a line per epoch.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components_, n_features_in_)
+        What a unit of each code, before whitening, adds to a row at the mean code. The principal
+        axes at ``max_iter=0``.
+    explained_variance_ : ndarray of shape (n_components_,)
+        Variance of each code over the training rows, descending.
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Fraction of variance explained of the training rows, shared out in proportion to
+        `explained_variance_`.
+    singular_values_ : ndarray of shape (n_components_,)
+        Root of the sum of squares of each code.
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training rows.
+    noise_variance_ : float
+        What reconstructions leave unexplained, per direction left out.
+    n_components_ : int
+        Number of codes per row.
+    n_samples_ : int
+        Number of training rows.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had string names.
+
+    See Also
+    --------
+    AutoencoderTransformer : The same model, with all its parameters.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae.decomposition import PCA
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> pca = PCA(n_components=2, random_state=0).fit(X[:300])
+    >>> pca.transform(X).shape
+    (1797, 2)
+    """
+
+    _constraints: ClassVar[dict[str, list[Constraint]]] = {
+        **_DropIn._constraints,
+        "n_components": [integer("[1, inf)"), real("(0, 1]"), OneOf("mle"), NONE],
+        "copy": [BOOLEAN],
+        "svd_solver": [OneOf("auto", "full", "covariance_eigh", "arpack", "randomized")],
+        "iterated_power": [integer("[0, inf)"), OneOf("auto")],
+        "n_oversamples": [integer("[1, inf)")],
+        "power_iteration_normalizer": [OneOf("auto", "QR", "LU", "none")],
+    }
+
+    def __init__(
+        self,
+        n_components: float | Literal["mle"] | None = None,
+        *,
+        copy: bool = True,
+        whiten: bool = False,
+        svd_solver: Literal["auto", "full", "covariance_eigh", "arpack", "randomized"] = "auto",
+        tol: float = 0.0,
+        iterated_power: int | Auto = "auto",
+        n_oversamples: int = 10,
+        power_iteration_normalizer: Literal["auto", "QR", "LU", "none"] = "auto",
+        random_state: Seed = None,
+        hidden_layer_sizes: Widths = "auto",
+        activation: ActivationName = "relu",
+        batch_size: int | Auto = "auto",
+        max_iter: int = 200,
+        learning_rate: float | Schedule = 1e-3,
+        dropout: float | Schedule = 0.0,
+        weight_decay: float | Schedule = 0.0,
+        early_stopping: bool | Auto = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        device: str = "auto",
+        precision: Precision = "float32",
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.copy = copy
+        self.whiten = whiten
+        self.svd_solver = svd_solver
+        self.tol = tol
+        self.iterated_power = iterated_power
+        self.n_oversamples = n_oversamples
+        self.power_iteration_normalizer = power_iteration_normalizer
+        self.random_state = random_state
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.device = device
+        self.precision = precision
+        self.verbose = verbose
+
+
+class IncrementalPCA(_DropIn):
+    """Incremental PCA with an autoencoder inside: the import is all that changes.
+
+    Rows may come in batches, by `partial_fit`: the linear path follows all rows seen, as
+    scikit-learn's IncrementalPCA does, and the nonlinear path is trained for one epoch on each
+    batch. `fit` is that of `PCA`: it streams rows from where they are, so that it needs no
+    batches.
+
+    Parameters
+    ----------
+    n_components : int or None, default=None
+        Number of codes per row. None is ``min(n_samples, n_features)`` of the first batch.
+    whiten : bool, default=False
+        Whether codes are divided by their standard deviations on the training rows.
+    copy : bool, default=True
+        Without effect: X is never written to.
+    batch_size : int or None, default=None
+        Rows per optimisation step. None is the power of two next to ``n_samples / 200``, between
+        32 and 512.
+    hidden_layer_sizes : sequence of int or "auto", default="auto"
+        Widths of the encoder's hidden layers, as in `AutoencoderTransformer`, like all that
+        follows. Empty for PCA itself, whatever is trained.
+    activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
+        Activation of the hidden layers.
+    max_iter : int, default=200
+        Largest number of epochs. 0 is PCA itself.
+    learning_rate : float or Schedule, default=1e-3
+        Step size of Adam.
+    dropout : float or Schedule, default=0.0
+        Probability in [0, 1) that a hidden unit is switched off in a step of training.
+    weight_decay : float or Schedule, default=0.0
+        Decoupled weight decay (AdamW) of the weight matrices.
+    early_stopping : bool or "auto", default="auto"
+        Whether rows are held out to decide when to stop and which epoch to keep.
+    validation_fraction : float, default=0.1
+        Fraction of X to hold out.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement of the held-out loss after which training stops.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", ...; "auto" is CUDA where there is one.
+    precision : {"float32", "bfloat16"}, default="float32"
+        How exact large products are in training.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, batches and the held-out rows. An int makes fits
+        repeatable.
+    verbose : int, default=0
+        If positive, prints a line per epoch.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components_, n_features_in_)
+        What a unit of each code, before whitening, adds to a row at the mean code. The principal
+        axes at ``max_iter=0``.
+    explained_variance_ : ndarray of shape (n_components_,)
+        Variance of each code over the training rows, descending.
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Fraction of variance explained of the training rows, shared out in proportion to
+        `explained_variance_`.
+    singular_values_ : ndarray of shape (n_components_,)
+        Root of the sum of squares of each code.
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training rows.
+    noise_variance_ : float
+        What reconstructions leave unexplained, per direction left out.
+    n_components_ : int
+        Number of codes per row.
+    n_samples_ : int
+        Number of training rows.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had string names.
+
+    See Also
+    --------
+    PCA : For rows that are all there.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae.decomposition import IncrementalPCA
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> pca = IncrementalPCA(n_components=2, random_state=0)
+    >>> for batch in range(0, 1800, 300):
+    ...     pca = pca.partial_fit(X[batch : batch + 300])
+    >>> pca.n_samples_seen_
+    1797
+    """
+
+    tol: float = 0.0
+
+    _constraints: ClassVar[dict[str, list[Constraint]]] = {
+        **_DropIn._constraints,
+        "n_components": [integer("[1, inf)"), NONE],
+        "copy": [BOOLEAN],
+        "batch_size": [integer("[1, inf)"), NONE],
+    }
+
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        whiten: bool = False,
+        copy: bool = True,
+        batch_size: int | None = None,
+        hidden_layer_sizes: Widths = "auto",
+        activation: ActivationName = "relu",
+        max_iter: int = 200,
+        learning_rate: float | Schedule = 1e-3,
+        dropout: float | Schedule = 0.0,
+        weight_decay: float | Schedule = 0.0,
+        early_stopping: bool | Auto = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        device: str = "auto",
+        precision: Precision = "float32",
+        random_state: Seed = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.whiten = whiten
+        self.copy = copy
+        self.batch_size = batch_size
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def partial_fit(self, X: Any, y: Any = None, check_input: bool = True) -> Self:
+        """Let the linear path follow the rows, and train for one epoch on them.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Training rows.
+        y : None
+            Ignored; present by convention.
+        check_input : bool, default=True
+            Without effect: X is always checked.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X is not valid, or the first call has fewer rows than
+            `n_components`.
+        """
+        return super().partial_fit(X)
+
+
+def _low_rank_log_density(
+    blocks: Iterable[np.ndarray], loadings: np.ndarray, noise: float
+) -> np.ndarray:
+    """Return log N(x; 0, loadings' loadings + noise I) of the rows of blocks, by Woodbury."""
+    k, n_features = loadings.shape
+    inner = loadings @ loadings.T + noise * np.eye(k)
+    log_determinant = (n_features - k) * np.log(noise) + np.linalg.slogdet(inner)[1]
+    distances = []
+    for block in blocks:
+        codes = block @ loadings.T
+        within = np.einsum("ij,ij->i", codes, np.linalg.solve(inner, codes.T).T)
+        distances.append((np.einsum("ij,ij->i", block, block) - within) / noise)
+    log_volume = n_features * np.log(2 * np.pi) + log_determinant
+    return -0.5 * (log_volume + np.concatenate(distances))
+
+
+def _log_density(blocks: Iterable[np.ndarray], precision: np.ndarray) -> np.ndarray:
+    """Return log N(x; 0, inverse of precision) of the rows of blocks."""
+    log_volume = len(precision) * np.log(2 * np.pi) - np.linalg.slogdet(precision)[1]
+    distances = [np.einsum("ij,ij->i", block @ precision, block) for block in blocks]
+    return -0.5 * (log_volume + np.concatenate(distances))
+
+
+sklearn.decomposition.PCA.register(PCA)
+sklearn.decomposition.IncrementalPCA.register(IncrementalPCA)
