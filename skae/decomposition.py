@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import sklearn.decomposition
 from scipy import sparse
+from sklearn.decomposition import PCA as LinearPCA
+from sklearn.decomposition import IncrementalPCA as LinearIncrementalPCA
+from sklearn.utils.validation import check_is_fitted
 
 from ._data.rows import as_array, dense_blocks
 from ._estimators.autoencoder import AutoencoderTransformer
@@ -111,12 +113,33 @@ class _DropIn(AutoencoderTransformer):
         .. [1] Bishop, "Pattern Recognition and Machine Learning", 2006.
         """
         X = self._known_rows(X)
-        noise, spread = self.noise_variance_, self.explained_variance_
-        loadings = np.sqrt(np.maximum(spread - noise, 0.0))[:, None] * self.components_
         blocks = (block - self.mean_ for block in dense_blocks(X))
-        if noise:
-            return _low_rank_log_density(blocks, loadings.astype(np.float64), noise)
+        if self.noise_variance_:
+            return _low_rank_log_density(blocks, self._loadings(), self.noise_variance_)
         return _log_density(blocks, self.get_precision())
+
+    def get_covariance(self) -> np.ndarray:
+        """Return the covariance of the linear-Gaussian model that the attributes describe.
+
+        As in scikit-learn, components are multiplied by their standard deviations once more if
+        ``whiten=True``, and it is the covariance of X only without.
+
+        Returns
+        -------
+        ndarray of shape (n_features_in_, n_features_in_)
+            ``components_.T @ diag(explained_variance_ - noise_variance_) @ components_ +
+            noise_variance_ * identity``, negative differences taken as zero.
+        """
+        check_is_fitted(self, "components_")
+        loadings = self._loadings()
+        return loadings.T @ loadings + self.noise_variance_ * np.eye(loadings.shape[1])
+
+    def _loadings(self) -> np.ndarray:
+        """Return what the covariance has beside noise: L, of which it is L'L."""
+        excess = np.maximum(self.explained_variance_ - self.noise_variance_, 0.0)
+        if self.whiten:
+            excess = excess * self.explained_variance_
+        return np.sqrt(excess)[:, None] * self.components_
 
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
         """Return PCA's choice: a number, or all and the share of the variance that cuts them."""
@@ -135,12 +158,14 @@ class _DropIn(AutoencoderTransformer):
                     f"n_components={wanted!r} cannot be a string with "
                     f"svd_solver={self.svd_solver!r}"
                 )
-            pca = sklearn.decomposition.PCA("mle", svd_solver="full").fit(as_array(X))
+            pca = LinearPCA("mle", svd_solver="full").fit(as_array(X))
             return int(pca.n_components_), None
-        if (truncated and wanted < 1) or wanted > most:
+        if wanted > most or (wanted < 1 and (truncated or wanted == 0)):
+            solver = "full" if self.svd_solver == "auto" else self.svd_solver
             raise ValueError(
-                f"n_components={wanted} must be between 1 and min(n_samples, n_features)={most} "
-                f"with svd_solver={self.svd_solver!r}"
+                f"n_components={wanted} must be between {int(truncated)} and "
+                f"min(n_samples, n_features)={most} with svd_solver={solver!r}"
+                + (", and not 0: an autoencoder has a code." if wanted == 0 else "")
             )
         if self.svd_solver == "arpack" and wanted == most:
             raise ValueError(
@@ -263,7 +288,7 @@ class PCA(_DropIn):
 
     _constraints: ClassVar[dict[str, list[Constraint]]] = {
         **_DropIn._constraints,
-        "n_components": [integer("[1, inf)"), real("(0, 1]"), OneOf("mle"), NONE],
+        "n_components": [integer("[0, inf)"), real("(0, 1]"), OneOf("mle"), NONE],
         "copy": [BOOLEAN],
         "svd_solver": [OneOf("auto", "full", "covariance_eigh", "arpack", "randomized")],
         "iterated_power": [integer("[0, inf)"), OneOf("auto")],
@@ -507,5 +532,5 @@ def _log_density(blocks: Iterable[np.ndarray], precision: np.ndarray) -> np.ndar
     return -0.5 * (log_volume + np.concatenate(distances))
 
 
-sklearn.decomposition.PCA.register(PCA)
-sklearn.decomposition.IncrementalPCA.register(IncrementalPCA)
+LinearPCA.register(PCA)
+LinearIncrementalPCA.register(IncrementalPCA)

@@ -315,7 +315,8 @@ def aeon_series():
     from aeon.transformations.series import PCASeriesTransformer
 
     frame = pd.DataFrame(wine()[0])
-    return {"series": PCASeriesTransformer(n_components=3).fit_transform(frame).to_numpy()}
+    series = PCASeriesTransformer(n_components=3).fit_transform(frame, axis=0)
+    return {"series": np.asarray(series)}
 
 
 @client("aeon", "aeon.transformations.series", "Dobin with more features than rows")
@@ -334,15 +335,20 @@ def aeon_sfa():
     from aeon.transformations.collection.dictionary_based import SFAFast
 
     rng = np.random.default_rng(0)
-    phases, times = rng.uniform(0, 6, (30, 1)), np.linspace(0, 12, 60)
-    X = np.sin(times + phases) + 0.3 * rng.normal(size=(30, 60))
-    y = np.arange(30) % 2
-    model = SFAFast(
-        word_length=4, window_size=16, feature_selection_strategy="pca", random_state=0
-    )
-    model.fit_transform(X[:, None], y)
-    words, transformed = model.transform_words(X[:, None])
-    return {"transformed": transformed, "components": model.pca_components.T}
+    phases, times = rng.uniform(0, 6, (40, 1)), np.linspace(0, 12, 60)
+    X = (np.sin(times + phases) + 0.3 * rng.normal(size=(40, 60)))[:, None]
+    settings = dict(word_length=4, feature_selection_strategy="pca", random_state=0)
+    windows = SFAFast(window_size=16, **settings)
+    bags = windows.fit_transform(X[:30]).shape[0], windows.transform(X[30:]).shape[0]
+    whole = SFAFast(window_size=60, **settings)
+    whole.fit(X[:30])
+    _, transformed = whole.transform_words(X)
+    return {
+        "transformed": transformed,
+        "breakpoints": windows.breakpoints[:, :-1],
+        "components": windows.pca_components.T,
+        "bags": np.array(bags, float),
+    }
 
 
 @client("chemotools", "chemotools.outliers", "HotellingT2, QResiduals and DModX on a Pipeline",
@@ -423,7 +429,7 @@ def mlxtend():
     from sklearn.decomposition import PCA
 
     X, _ = wine()
-    model = PCA(3).fit(X)
+    model = PCA(2).fit(X)
     figure, correlations = plot_pca_correlation_graph(
         X,
         [f"x{i}" for i in range(X.shape[1])],
