@@ -130,7 +130,7 @@ class _DropIn(AutoencoderTransformer):
             ``components_.T @ diag(explained_variance_ - noise_variance_) @ components_ +
             noise_variance_ * identity``, negative differences taken as zero.
         """
-        check_is_fitted(self, "components_")
+        check_is_fitted(self)
         loadings = self._loadings()
         return loadings.T @ loadings + self.noise_variance_ * np.eye(loadings.shape[1])
 

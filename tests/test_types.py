@@ -37,7 +37,17 @@ def parameters():
 def test_documented_attributes_have_types(kind):
     """And no others but private ones have."""
     hints = {name for name in typing.get_type_hints(kind) if not name.startswith("_")}
-    assert hints == set(documented(kind, "Attributes"))
+    properties = {name for name in dir(kind) if isinstance(getattr(kind, name), property)}
+    public = {name for name in hints | properties if not name.startswith("_")}
+    assert public == set(documented(kind, "Attributes"))
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_properties_say_what_they_return(kind):
+    """For a property, the type is that of what it returns."""
+    for name in dir(kind):
+        if name[0] != "_" and isinstance(found := getattr(kind, name), property):
+            assert "return" in typing.get_type_hints(found.fget), name
 
 
 @pytest.mark.parametrize(("kind", "name"), parameters())

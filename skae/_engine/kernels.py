@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 _aten = torch.ops.aten
 
@@ -105,3 +107,20 @@ def adam_update(
         maximize=False,
         grad_scale=torch.tensor(divisor, dtype=torch.float32, device=weights.device),
     )
+
+
+def derivatives_along(
+    function: Callable[[Tensor], Tensor], x: Tensor, tangents: Tensor
+) -> Tensor | None:
+    """Return the derivative of a function of each row of x along the row of tangents.
+
+    None where the function has no such derivative. torch warns of what it loads at the first call.
+    """
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            value = function(forward_ad.make_dual(x, tangents))
+        except (NotImplementedError, RuntimeError):
+            return None
+        tangent = forward_ad.unpack_dual(value).tangent
+    return torch.zeros_like(value) if tangent is None else tangent.detach()

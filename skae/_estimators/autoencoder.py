@@ -16,11 +16,14 @@ from torch import Generator
 from .._data.batches import Rows, StreamedRows
 from .._data.scaling import Scaling
 from .._inference.fitted import FittedNet
+from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes, start_at_axes
-from .._latent.basis import LatentBasis, permuted_basis, rotated_basis, untouched_basis
+from .._latent.basis import Basis, permuted_basis, rotated_basis, untouched_basis
 from .._latent.density import completed, draw_from_density, draw_gaussian, fit_gaussian
 from .._latent.moments import CodeMoments
 from .._runtime.device import evaluation_device
+from .._runtime.modes import own_modes
+from .._runtime.threads import OneThread
 from .._sklearn.params import BOOLEAN, NONE, Constraint, OneOf, integer, real
 from .._training.defaults import rows_per_batch
 from .._training.pretraining import pretrain_greedily
@@ -266,13 +269,14 @@ default=None
         "ordered",
     )
 
-    components_: np.ndarray
     explained_variance_: np.ndarray
     explained_variance_ratio_: np.ndarray
     singular_values_: np.ndarray
     noise_variance_: float
     gain_over_pca_: float
     latent_density_: Any
+    _is_white: bool
+    _dtype: np.dtype
     _code_mean: np.ndarray
     _code_covariance: np.ndarray
 
@@ -345,6 +349,22 @@ default=None
         self.latent_density = latent_density
         self.whiten = whiten
 
+    @property
+    def components_(self) -> np.ndarray:
+        """What a unit of each code adds to a row: the Jacobian of decoding at the mean code."""
+        check_is_fitted(self)
+        return self._net.remembered("components", self._find_components)
+
+    def _find_components(self) -> np.ndarray:
+        with own_modes(gradients=True), OneThread():
+            found = loadings(self._net, self._code_mean, evaluation_device(self.device))
+        if self._is_white:
+            deviations = np.sqrt(self.explained_variance_)[:, None]
+            found = np.divide(found, deviations, out=0 * found, where=deviations > 0)
+        components = found.astype(self._dtype)
+        components.flags.writeable = False
+        return components
+
     def get_covariance(self) -> np.ndarray:
         """Return the covariance of the linear-Gaussian model that the attributes describe.
 
@@ -356,7 +376,7 @@ default=None
         ndarray of shape (n_features_in_, n_features_in_)
             In squared units of X.
         """
-        check_is_fitted(self, "components_")
+        check_is_fitted(self)
         excess = np.maximum(self.explained_variance_ - self.noise_variance_, 0.0)
         covariance = (self.components_.T * excess) @ self.components_
         covariance[np.diag_indices_from(covariance)] += self.noise_variance_
@@ -435,23 +455,28 @@ default=None
         compared = held_out is not None or self.n_iter_ == 0
         if start is not None and compared and not self._activation.keeps_axes:
             self.gain_over_pca_ = gain(start, self._net, held_out, self.mean_, device)
-        description = Description(self._net, X, self.mean_, self._basis_of, device)
+        how = {"jointly": not self._keeps_axes}
+        description = Description(self._net, X, self.mean_, self._basis_of, device, **how)
         if (fraction := self._score_to_reach()) is not None:
             description.truncate(fraction, X if held_out is None else held_out)
         self.__dict__.update(description.attributes())
+        self._is_white = self.whiten
         if self.whiten:
             description.whiten(np.sqrt(self.explained_variance_))
         return Encoding(X, description.codes())
 
-    def _basis_of(self, moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
+    def _basis_of(self, moments: CodeMoments) -> tuple[Basis, np.ndarray]:
         """Return the basis that fits the meaning of the codes, and their variances."""
-        activation = self._activation
-        unit = 1.0 if activation.gives_unit_codes else self._net.scaling.unit
+        unit = 1.0 if self._activation.gives_unit_codes else self._net.scaling.unit
         if self.ordered:
             return untouched_basis(moments, unit)
-        if activation.keeps_axes or any(term.axis_aligned for term in self._recipe.terms):
-            return permuted_basis(moments, unit)
-        return rotated_basis(moments)
+        return permuted_basis(moments, unit) if self._keeps_axes else rotated_basis(moments)
+
+    @property
+    def _keeps_axes(self) -> bool:
+        """Whether each code has a meaning of its own, so that codes are not rotated."""
+        aligned = any(term.axis_aligned for term in self._recipe.terms)
+        return self.ordered or self._activation.keeps_axes or aligned
 
     def _publish(self, encoding: Encoding, n_before: int) -> None:
         codes = encoding.codes
@@ -459,7 +484,9 @@ default=None
         if not isinstance(self.latent_density, str):
             self.latent_density_ = completed(self.latent_density, self.random_state).fit(codes)
         before = (n_before, self._code_mean, self._code_covariance) if n_before else None
-        self._code_mean, self._code_covariance = fit_gaussian(codes, before)
+        jointly = not self._keeps_axes
+        self._code_mean, self._code_covariance = fit_gaussian(codes, before, jointly=jointly)
+        self._dtype = codes.dtype
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         if "latent_density_" not in self.__dict__:

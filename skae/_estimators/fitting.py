@@ -22,7 +22,7 @@ from .._data.rows import ColumnSummary, summarize
 from .._data.scaling import Scaling, fit_scaling
 from .._inference.fitted import FittedNet, NotFiniteError
 from .._init.pca import PrincipalAxes, principal_axes
-from .._latent.basis import LatentBasis
+from .._latent.basis import Basis
 from .._runtime.device import resolve_device
 from .._sklearn.inputs import check_rows
 from .._sklearn.params import SHARED_CONSTRAINTS, Constraint, check_parameters
@@ -394,7 +394,7 @@ class Fitting(GuardedState, ABC):
         if self.verbose:
             print(f"[{type(self).__name__}] {history.last_epoch(self.max_iter)}")
 
-    def _commit(self, trainer: Trainer, history: History, basis: LatentBasis | None = None) -> None:
+    def _commit(self, trainer: Trainer, history: History, basis: Basis | None = None) -> None:
         """Keep what was learned."""
         self.best_loss_ = history.best_loss
         self._net = trainer.fitted_net()

@@ -10,8 +10,7 @@ import torch
 
 from .._data.rows import sum_of_squares
 from .._inference.fitted import FittedNet
-from .._inference.jacobian import loadings
-from .._latent.basis import LatentBasis
+from .._latent.basis import Basis
 from .._latent.explained import errors_of_the_first, step_through
 from .._latent.moments import CodeMoments, code_moments
 from .._runtime.warnings import warn
@@ -55,6 +54,8 @@ class Description:
         ``moments -> (basis, variances)``.
     device : torch.device
         Where the network is evaluated.
+    jointly : bool
+        Whether `choose_basis` needs the codes' covariance, and not only their variances.
     """
 
     def __init__(
@@ -62,16 +63,18 @@ class Description:
         net: FittedNet,
         X: Any,
         mean: np.ndarray,
-        choose_basis: Callable[[CodeMoments], tuple[LatentBasis, np.ndarray]],
+        choose_basis: Callable[[CodeMoments], tuple[Basis, np.ndarray]],
         device: torch.device,
+        *,
+        jointly: bool,
     ) -> None:
         self.net, self.X, self.mean, self.device = net, X, mean, device
         self._raw = self._encode(X)
-        self._moments = code_moments(X, self._raw, mean, self._make_decode)
+        self._moments = code_moments(X, self._raw, mean, self._make_decode, jointly=jointly)
         net.basis, self._variances = choose_basis(self._moments)
 
     @property
-    def basis(self) -> LatentBasis:
+    def basis(self) -> Basis:
         """The network's basis."""
         assert self.net.basis is not None
         return self.net.basis
@@ -102,18 +105,16 @@ class Description:
         )
 
     def attributes(self) -> dict[str, Any]:
-        """Return PCA's attributes, by name."""
-        X, codes, moments = self.X, self.codes(), self._moments
-        n_samples, k = codes.shape
+        """Return PCA's attributes, by name, but for components."""
+        X, moments = self.X, self._moments
+        n_samples, k = X.shape[0], len(self.basis.rest)
         unexplained = moments.unexplained
         if k < self._raw.shape[1]:
             unexplained = float(self.net.squared_errors(X, self.device).sum())
-        components = loadings(self.net, codes.mean(0, dtype=np.float64), self.device)
         n_free, n_left_out = max(n_samples - 1, 1), min(X.shape) - k
         variance = self._variances[:k] * n_samples / n_free
         return {
             "n_components_": k,
-            "components_": components,
             "explained_variance_": variance,
             "explained_variance_ratio_": explained_ratios(variance, unexplained, moments.total),
             "singular_values_": np.sqrt(variance * n_free),

@@ -20,7 +20,7 @@ from .._inference.fitted import FittedNet
 from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes
 from .._init.probabilistic_pca import start_probabilistic
-from .._latent.basis import LatentBasis, signs_of
+from .._latent.basis import signs_of, sorted_basis
 from .._latent.density import fit_gaussian, whitened_normals
 from .._latent.moments import divergence_per_code
 from .._latent.noise import scattered
@@ -225,7 +225,7 @@ Likelihood, default="gaussian"
     noise_variance_: float | np.ndarray
     dispersion_: float | np.ndarray
     _code_mean: np.ndarray
-    _code_covariance: np.ndarray
+    _code_variances: np.ndarray
 
     _constraints: ClassVar[dict[str, list[Constraint]]] = {
         **GenerativeAutoencoder._constraints,
@@ -490,15 +490,18 @@ Likelihood, default="gaussian"
         return bounds if likelihood.raw_target else bounds - scaling.log_volume
 
     def _posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        net, basis = self._net, self._net.basis
-        device = evaluation_device(self.device)
-        both = net.map_rows(lambda core, x: torch.cat(core.posterior(x), 1), X, device)
+        net: Any = self._net
+        basis = net.basis
+
+        def posterior(core: Any, x: Tensor) -> Tensor:
+            mean, log_variance = core.posterior(x)
+            if basis is not None:
+                mean, log_variance = basis.enter(mean), basis.of_each(log_variance)
+            return torch.cat([mean, log_variance], 1)
+
+        both = net.map_rows(posterior, X, evaluation_device(self.device))
         mean, log_variance = np.split(both, 2, axis=1)
-        std = np.exp(0.5 * log_variance)
-        if basis is None:
-            return mean, std
-        order = abs(basis.forward).argmax(1)  # a permutation, up to signs
-        return mean[:, order] * basis.forward.sum(1).astype(X.dtype), std[:, order]
+        return mean, np.exp(0.5 * log_variance)
 
     def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:
         codes = normal((n_samples, self.n_components_), generator).numpy()
@@ -531,8 +534,7 @@ Likelihood, default="gaussian"
         origin, device = np.zeros(self.n_components_), evaluation_device(self.device)
         signs = signs_of(loadings(self._net, origin, device) / self._net.scaling.scale)
         order = np.argsort(-divergences, kind="stable")
-        forward = np.diag(signs)[order]
-        self._net.basis = LatentBasis(origin, forward, forward.T, origin)
+        self._net.basis = sorted_basis(order, signs[order])
         means = means[:, order] * signs[order].astype(means.dtype)
         return Encoding(X, means, deviations[:, order])
 
@@ -546,12 +548,12 @@ Likelihood, default="gaussian"
         divergences = divergence_per_code(means, deviations)
         before = None
         if n_before:
-            before = (n_before, self._code_mean, self._code_covariance)
+            before = (n_before, self._code_mean, self._code_variances)
             share = n_before / (n_before + len(means))
             divergences = share * self.kl_per_component_ + (1 - share) * divergences
         self.kl_per_component_ = divergences
-        self._code_mean, self._code_covariance = fit_gaussian(means, before)
-        self.active_components_ = np.diag(self._code_covariance) > _LEAST_ACTIVITY
+        self._code_mean, self._code_variances = fit_gaussian(means, before, jointly=False)
+        self.active_components_ = self._code_variances > _LEAST_ACTIVITY
         if not n_before:
             n_varying = int((~self._net.scaling.constant).sum())
             self._warn_of_inactive(min(self.n_components_, n_varying, X.shape[0] - 1))

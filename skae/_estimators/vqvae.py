@@ -26,7 +26,7 @@ from .._data.rows import count_distinct, dense
 from .._data.scaling import Scaling
 from .._inference.integer_codes import decode_integers, look_up
 from .._init.pca import PrincipalAxes, start_at_axes
-from .._latent.basis import basis_with_unit
+from .._latent.basis import sorted_basis
 from .._latent.density import completed, draw_from_density
 from .._latent.noise import draw_from_quantiles, quantiles_of, scattered
 from .._runtime.device import evaluation_device
@@ -603,7 +603,7 @@ default="squared_error"
     def _publish(self, encoding: Encoding, n_before: int) -> None:
         codes = encoding.codes
         unit = self._net.scaling.unit
-        self._net.basis = basis_with_unit(self.n_components_, unit)
+        self._net.basis = sorted_basis(np.arange(self.n_components_), unit)
         self._encoded_as = self.encode
         quantizer = self._quantizer()
         self.codebook_ = quantizer.codebook.detach().numpy().copy() * unit

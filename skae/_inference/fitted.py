@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from .._data.rows import as_array
 from .._data.scaling import Scaling
-from .._latent.basis import LatentBasis
+from .._latent.basis import Basis
 from .._runtime.isolation import isolated_for, seed_alike
 from ..modules import Core
 from ..objectives import Loss
@@ -53,7 +53,7 @@ class FittedNet:
     loss : Loss or None, default=None
         The loss that says what rows the decoder's output stands for; None where it returns rows
         in scaled units.
-    basis : LatentBasis or None, default=None
+    basis : Basis or None, default=None
         The map between the network's codes and those that are given out and taken in.
     """
 
@@ -63,12 +63,19 @@ class FittedNet:
         arrays: dict[str, np.ndarray],
         scaling: Scaling,
         loss: Loss | None = None,
-        basis: LatentBasis | None = None,
+        basis: Basis | None = None,
     ) -> None:
         self.build, self.arrays, self.scaling = build, arrays, scaling
         self.loss, self.basis = loss, basis
         self._cores: dict[tuple[torch.dtype, torch.device], Core] = {}
         self._workspaces: dict[tuple[np.dtype, torch.device], Workspaces] = {}
+        self._remembered: dict[str, Any] = {}
+
+    def remembered(self, name: str, find: Callable[[], Any]) -> Any:
+        """Return what `find` returned of this network, which is called once and not pickled."""
+        if name not in self._remembered:
+            self._remembered[name] = find()
+        return self._remembered[name]
 
     @classmethod
     def from_core(

@@ -48,6 +48,10 @@ class LatentBasis:
         _, _, matrix, offset = self._like(codes)
         return torch.addmm(offset, codes, matrix)
 
+    def through(self, jacobian: Tensor) -> Tensor:
+        """Return derivatives in codes of what has derivatives (n, n_raw) in raw codes."""
+        return jacobian @ self._like(jacobian)[2].T
+
     def _like(self, codes: Tensor) -> tuple[Tensor, ...]:
         """Return matrices and offsets of both maps in the dtype and on the device of codes."""
         key = codes.dtype, codes.device
@@ -84,31 +88,92 @@ class LatentBasis:
         )
 
 
-def basis_with_unit(n_components: int, unit: float) -> LatentBasis:
-    """Return the basis that multiplies codes by `unit`, at rest at zero."""
-    identity, zeros = np.eye(n_components), np.zeros(n_components)
-    return LatentBasis(zeros, unit * identity, identity / unit, zeros)
+@dataclass(frozen=True)
+class SortedBasis:
+    """A map from a network's raw codes to the same ones in another order and unit, and back.
+
+    Attributes
+    ----------
+    order : ndarray of int, shape (n_components,)
+        Which raw code each code is.
+    factor, divisor : ndarray of shape (n_components,)
+        ``codes = raw[:, order] * factor``, and ``raw[:, order] = codes / divisor``.
+    origin : ndarray of shape (n_raw,)
+        Where raw codes are that are not in `order`.
+    rest : ndarray of shape (n_components,)
+        Where codes are held that are not let through.
+    """
+
+    order: np.ndarray
+    factor: np.ndarray
+    divisor: np.ndarray
+    origin: np.ndarray
+    rest: np.ndarray
+
+    def enter(self, raw: Tensor) -> Tensor:
+        """Map raw codes (n_rows, n_raw) to codes (n_rows, n_components)."""
+        return self.of_each(raw) * torch.as_tensor(self.factor).to(raw)
+
+    def of_each(self, raw: Tensor) -> Tensor:
+        """Return what belongs to each raw code, (n_rows, n_raw), in the order of the codes."""
+        return raw.index_select(1, torch.as_tensor(self.order, device=raw.device))
+
+    def leave(self, codes: Tensor) -> Tensor:
+        """Map codes (n_rows, n_components) to raw codes (n_rows, n_raw)."""
+        raw = torch.as_tensor(self.origin).to(codes).expand(len(codes), -1)
+        order = torch.as_tensor(self.order, device=codes.device)
+        return raw.index_copy(1, order, codes / torch.as_tensor(self.divisor).to(codes))
+
+    def through(self, jacobian: Tensor) -> Tensor:
+        """Return derivatives in codes of what has derivatives (n, n_raw) in raw codes."""
+        return self.of_each(jacobian) / torch.as_tensor(self.divisor).to(jacobian)
+
+    def first(self, n_components: int) -> SortedBasis:
+        """Return the basis of the first codes; the others stay at rest."""
+        kept, left = slice(n_components), slice(n_components, None)
+        origin = self.origin.copy()
+        origin[self.order[left]] = self.rest[left] / self.divisor[left]
+        order, factor, divisor, rest = (
+            part[kept] for part in (self.order, self.factor, self.divisor, self.rest)
+        )
+        return SortedBasis(order, factor, divisor, origin, rest)
+
+    def divided_by(self, deviations: np.ndarray) -> SortedBasis:
+        """Return the basis of the codes divided by `deviations`; zero where one is zero."""
+        varies = deviations > 0
+        inverse = np.divide(1, deviations, out=np.zeros_like(deviations), where=varies)
+        divisor = self.divisor * np.where(varies, inverse, 1.0)
+        return SortedBasis(
+            self.order, self.factor * inverse, divisor, self.origin, self.rest * inverse
+        )
 
 
-def untouched_basis(moments: CodeMoments, unit: float) -> tuple[LatentBasis, np.ndarray]:
+Basis = LatentBasis | SortedBasis
+
+
+def sorted_basis(
+    order: np.ndarray, factor: np.ndarray | float, rest: np.ndarray | float = 0.0
+) -> SortedBasis:
+    """Return the basis that brings all raw codes in an order and multiplies them by a factor."""
+    zeros = np.zeros(len(order))
+    return SortedBasis(order, zeros + factor, zeros + factor, zeros, zeros + rest)
+
+
+def untouched_basis(moments: CodeMoments, unit: float) -> tuple[SortedBasis, np.ndarray]:
     """Return the basis that gives codes a unit, at rest at zero, and their variances."""
-    return basis_with_unit(len(moments.mean), unit), unit**2 * np.diag(moments.covariance)
+    return sorted_basis(np.arange(len(moments.mean)), unit), unit**2 * moments.variances
 
 
-def permuted_basis(moments: CodeMoments, unit: float) -> tuple[LatentBasis, np.ndarray]:
+def permuted_basis(moments: CodeMoments, unit: float) -> tuple[SortedBasis, np.ndarray]:
     """Return the basis that sorts codes and gives them a unit, at rest at their means.
 
     The order is that of what each code, by itself and linearly, explains of the reconstructions.
     The codes' variances are returned too.
     """
-    n_raw, variances = len(moments.mean), np.diag(moments.covariance)
-    shared = np.square(moments.cross).sum(0)
-    explained = np.divide(shared, variances, out=np.zeros(n_raw), where=variances > 0)
+    variances, shared = moments.variances, np.square(moments.cross).sum(0)
+    explained = np.divide(shared, variances, out=np.zeros_like(shared), where=variances > 0)
     order = np.argsort(-explained, kind="stable")
-    chosen = np.eye(n_raw)[order]
-    rest = unit * moments.mean[order]
-    basis = LatentBasis(np.zeros(n_raw), unit * chosen, chosen.T / unit, rest)
-    return basis, unit**2 * variances[order]
+    return sorted_basis(order, unit, unit * moments.mean[order]), unit**2 * variances[order]
 
 
 def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
@@ -152,7 +217,8 @@ def _whitening(moments: CodeMoments) -> tuple[np.ndarray, np.ndarray]:
     There are as many of these as the rank of the codes' correlations, which do not depend on
     units. A direction in which codes vary no more than their rounding does is none.
     """
-    deviations, mean = np.sqrt(np.diag(moments.covariance)), abs(moments.mean)
+    assert moments.covariance is not None
+    deviations, mean = np.sqrt(moments.variances), abs(moments.mean)
     varies = deviations > 10 * moments.rounding * mean
     inverse = np.divide(1, deviations, out=np.zeros_like(deviations), where=varies)
     correlations = (moments.covariance * inverse).T * inverse

@@ -19,13 +19,19 @@ _ROWS_AT_ONCE = 8192
 
 
 def fit_gaussian(
-    codes: np.ndarray, before: tuple[int, np.ndarray, np.ndarray] | None = None
+    codes: np.ndarray,
+    before: tuple[int, np.ndarray, np.ndarray] | None = None,
+    *,
+    jointly: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean (k,) and covariance (k, k), divided by n_samples, of codes (n_samples, k).
 
-    `before` is the number, mean and covariance of codes to be counted in.
+    `before` is the number, mean and covariance of codes to be counted in. If not `jointly`, the
+    codes' variances (k,) stand for the covariance.
     """
     mean = codes.mean(0, dtype=np.float64)
+    if not jointly:
+        return _pool((len(codes), mean, np.square(codes - mean).mean(0)), before)
     covariance = np.zeros((codes.shape[1], codes.shape[1]))
     with threads_for(_ROWS_AT_ONCE * codes.shape[1] ** 2):
         for start in range(0, len(codes), _ROWS_AT_ONCE):
@@ -43,7 +49,7 @@ def _pool(
         return mean, covariance
     n_before, mean_before, covariance_before = before
     share, shift = n / (n + n_before), mean - mean_before
-    between = share * (1 - share) * np.outer(shift, shift)
+    between = share * (1 - share) * (np.outer(shift, shift) if covariance.ndim > 1 else shift**2)
     within = share * covariance + (1 - share) * covariance_before
     return mean_before + share * shift, within + between
 
@@ -51,7 +57,12 @@ def _pool(
 def draw_gaussian(
     n_samples: int, mean: np.ndarray, covariance: np.ndarray, generator: Generator
 ) -> np.ndarray:
-    """Draw from N(mean, covariance), which may be singular; float64 (n_samples, len(mean))."""
+    """Draw from N(mean, covariance), which may be singular; float64 (n_samples, len(mean)).
+
+    Where the covariance is a vector, it is of variances.
+    """
+    if covariance.ndim == 1:
+        return mean + normal((n_samples, len(mean)), generator).numpy() * np.sqrt(covariance)
     with threads_for(len(mean) ** 2):
         values, vectors = torch.linalg.eigh(torch.tensor(covariance, device="cpu"))
         # The symmetric root: unlike others it does not turn when rounding turns eigenvectors.

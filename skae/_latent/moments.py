@@ -30,8 +30,10 @@ class CodeMoments:
     ----------
     mean : ndarray of shape (n_raw,)
         Mean of the codes.
-    covariance : ndarray of shape (n_raw, n_raw)
+    variances : ndarray of shape (n_raw,)
         Theirs, divided by n_samples.
+    covariance : ndarray of shape (n_raw, n_raw) or None
+        Theirs, divided by n_samples; None if it was not asked for.
     cross : ndarray of shape (n_features, n_raw)
         Covariance of reconstructions with codes.
     total, unexplained : float
@@ -41,7 +43,8 @@ class CodeMoments:
     """
 
     mean: np.ndarray
-    covariance: np.ndarray
+    variances: np.ndarray
+    covariance: np.ndarray | None
     cross: np.ndarray
     total: float
     unexplained: float
@@ -49,7 +52,12 @@ class CodeMoments:
 
 
 def code_moments(
-    X: Any, codes: np.ndarray, row_mean: np.ndarray, make_decode: Callable[[], Map]
+    X: Any,
+    codes: np.ndarray,
+    row_mean: np.ndarray,
+    make_decode: Callable[[], Map],
+    *,
+    jointly: bool = True,
 ) -> CodeMoments:
     """Decode the codes of rows X, dense or CSR, and return the moments of the result.
 
@@ -64,27 +72,39 @@ def code_moments(
     make_decode : callable
         Makes, for one thread, a map from codes to rows less their mean, float64. What that returns
         may be written to.
+    jointly : bool, default=True
+        Whether the covariance of the codes is asked for, and not only their variances.
     """
     first = codes[0].astype(np.float64)
     mean = first + (codes - first).mean(0)  # exact where a code is constant
 
-    def moments(share: list[slice]) -> tuple[np.ndarray, float, float]:
+    def moments(share: list[slice]) -> tuple[np.ndarray, np.ndarray, float, float]:
         decode, total, unexplained = make_decode(), 0.0, 0.0
-        products = np.zeros((len(mean) + X.shape[1], len(mean)))
+        n_raw, n_features = len(mean), X.shape[1]
+        within = np.zeros((n_raw, n_raw) if jointly else n_raw)
+        cross = np.zeros((n_features, n_raw))
         with Evaluation():
             for some, rows in _pieces(X, row_mean, share):
                 decoded, centred = decode(codes[some]), codes[some] - mean
-                products += np.vstack([_product(left, centred) for left in (centred, decoded)])
+                within += _product(centred, centred) if jointly else np.square(centred).sum(0)
+                cross += _product(decoded, centred)
                 total += _sum_of_squares(rows)
                 decoded -= rows
                 unexplained += _sum_of_squares(decoded)
-        return products, total, unexplained
+        return within, cross, total, unexplained
 
     parts = zip(*_of_shares(moments, X.shape, 2 * len(mean)), strict=True)
-    products, total, unexplained = (np.sum(part, axis=0) for part in parts)
-    covariance, cross = np.split(products / len(codes), [len(mean)])
-    rounding = float(np.finfo(codes.dtype).eps)
-    return CodeMoments(mean, covariance, cross, float(total), float(unexplained), rounding)
+    within, cross, total, unexplained = (np.sum(part, axis=0) for part in parts)
+    within, cross = within / len(codes), cross / len(codes)
+    return CodeMoments(
+        mean,
+        np.diag(within) if jointly else within,
+        within if jointly else None,
+        cross,
+        float(total),
+        float(unexplained),
+        float(np.finfo(codes.dtype).eps),
+    )
 
 
 def _sum_of_squares(array: np.ndarray) -> float:

@@ -130,6 +130,7 @@ def test_gradients_reach_codebooks_that_have_gone_astray(digits):
             random_state=0,
         ).fit(digits[:600])
         before = model.codebook_.copy()
+        model.set_params(max_iter=1)
         for _ in range(5):
             model.partial_fit(digits[:600])
         scores[update] = model.score(digits[:600])
@@ -314,6 +315,7 @@ def test_codes_follow_rows_that_move(digits):
             max_iter=0,
             random_state=0,
         ).fit(digits[:600])
+        model.set_params(max_iter=1)
         for _ in range(5):
             model.partial_fit(4 - digits[:600])
         codes = model.transform(4 - digits[:600]).reshape(-1, 2, 4)

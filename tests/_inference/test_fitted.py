@@ -13,10 +13,12 @@ from skae._data.scaling import fit_scaling
 from skae._engine.layers import OnBuffers
 from skae._inference import fitted as fitted_module
 from skae._inference.fitted import FittedNet
-from skae._inference.jacobian import loadings
+from skae._inference.jacobian import _backward, _of_any, loadings
+from skae._latent.basis import LatentBasis, sorted_basis
 from skae._runtime.modes import Evaluation
 from skae.modules import MLP, Autoencoder, MirroredMLP, build_core
-from skae.objectives import Bernoulli
+from skae.modules._mlp import ACTIVATIONS
+from skae.objectives import Bernoulli, SquaredError
 
 CPU = torch.device("cpu")
 
@@ -28,21 +30,27 @@ def assert_rounding(got, expected):
     assert (abs(got - expected) <= tolerance * abs(expected).max(0)).all()
 
 
+def make_core(n_features, hidden, activation, skip, *, tied=False, generator=None):
+    """Return an autoencoder with three codes."""
+    return build_core(
+        Autoencoder,
+        n_features=n_features,
+        n_encoded=3,
+        n_components=3,
+        hidden_layer_sizes=hidden,
+        activation=activation,
+        skip=skip,
+        encoder=None,
+        decoder=None,
+        tied_weights=tied,
+        generator=generator,
+    )
+
+
 @pytest.fixture
 def net(digits):
     """Return a net with random weights for digits."""
-    build = partial(
-        build_core,
-        Autoencoder,
-        n_features=64,
-        n_encoded=3,
-        n_components=3,
-        hidden_layer_sizes=[20, 7],
-        activation="tanh",
-        skip=True,
-        encoder=None,
-        decoder=None,
-    )
+    build = partial(make_core, 64, [20, 7], "tanh", True)
     core, blank = (build(generator=torch.Generator().manual_seed(s)) for s in (0, 2))
     with torch.no_grad():
         core.encoder.layers[-1].weight.normal_(generator=torch.Generator().manual_seed(1))
@@ -151,3 +159,66 @@ def test_loadings_are_the_derivatives_of_decoding(net):
     up, down = np.split(net.decode(code + steps, CPU), 2)
     gradients = (up - down) / 2e-5
     np.testing.assert_allclose(loadings(net, code, CPU), gradients, rtol=1e-6, atol=1e-8)
+
+
+UNITS = fit_scaling(np.arange(28.0).reshape(4, 7) ** 2, "standard")
+LOSSES = {"none": None, "squared": SquaredError(), "bernoulli": Bernoulli()}
+BASES = {
+    "none": None,
+    "rotated": LatentBasis(np.ones(3), np.eye(2, 3), np.arange(6.0).reshape(3, 2), np.zeros(2)),
+    "sorted": sorted_basis(np.array([2, 0, 1]), np.array([2.0, -1, 0.5])),
+}
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("hidden", [(), (5,), (9, 4)])
+@pytest.mark.parametrize("tied", [False, True])
+def test_loadings_of_perceptrons_are_what_autograd_finds(loss, hidden, tied, basis):
+    """In closed form, in any basis, for outputs that are natural parameters too."""
+    skip = len(hidden) < 2
+    for activation in ACTIVATIONS:
+        build = partial(make_core, 7, hidden, activation, skip, tied=tied)
+        core = build(generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            for weight in core.parameters():
+                weight.normal_(generator=torch.Generator().manual_seed(1))
+        net = FittedNet.from_core(build, build(generator=None), core, UNITS, LOSSES[loss])
+        net.basis = BASES[basis]
+        at = np.array([0.3, -0.2, 0.5])[: 2 if basis == "rotated" else 3]
+        exact = net.core(torch.float64, CPU)
+        gradients = _backward(partial(net.rows, exact), torch.tensor(at))
+        expected = gradients.T.numpy() * net.unit_of_rows
+        np.testing.assert_allclose(loadings(net, at, CPU), expected, rtol=1e-12, atol=1e-12)
+
+
+class Backwards(torch.autograd.Function):
+    """A function that knows its gradient and nothing else."""
+
+    @staticmethod
+    def forward(ctx, z):
+        """Cube."""
+        ctx.save_for_backward(z)
+        return z**3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Differentiate."""
+        return 3 * ctx.saved_tensors[0] ** 2 * gradient
+
+
+FUNCTIONS = {
+    "forward": (torch.sin, torch.cos),
+    "backward only": (Backwards.apply, lambda z: 3 * z**2),
+    "constant": (lambda z: torch.zeros(len(z), 3, dtype=z.dtype), torch.zeros_like),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_loadings_of_any_network(name):
+    """Forward derivatives; gradients where there are no others; zeros where codes are ignored."""
+    function, slopes = FUNCTIONS[name]
+    at = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    weight = torch.randn(3, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = _of_any(lambda z: function(z) @ weight, at)
+    torch.testing.assert_close(found, weight.T * slopes(at))
