@@ -179,7 +179,7 @@ default=None
                 f"A has {A.shape[0]} rows and B has {B.shape[0]}: a path goes from a row of A to "
                 "that of B with the same number. Give both as many rows."
             )
-        if not integer("[2, inf)").allows(n_steps):
+        if not integer("[2, inf)").is_satisfied_by(n_steps):
             raise ValueError(f"n_steps must be an int in the range [2, inf). Got {n_steps!r}.")
         start, end = self._encode(A), self._encode(B)
         share = np.linspace(0, 1, n_steps, dtype=start.dtype)[:, None]
