@@ -118,6 +118,16 @@ def resolve(value: Any, named: dict[str, Any]) -> Any:
     return named[value]() if isinstance(value, str) else value
 
 
+def takes_no_negatives(value: Any) -> bool:
+    """Return whether a loss or likelihood, by name or as an object, is for non-negative rows.
+
+    Of a value that no slot takes, it is not.
+    """
+    named: dict[str, Any] = {**LOSSES, **LIKELIHOODS}
+    part = named.get(value) if isinstance(value, str) else value
+    return getattr(part, "non_negative", False) is True
+
+
 def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -> list[Term]:
     """Return the penalties in a slot that takes one, several or none.
 

@@ -235,6 +235,7 @@ Likelihood, default="gaussian"
         "n_importance_samples": [integer("[1, inf)")],
     }
 
+    _loss_slot = "likelihood"
     _architecture = (*GenerativeAutoencoder._architecture, "likelihood", "n_importance_samples")
 
     def __init__(

@@ -79,6 +79,51 @@ def test_bad_rows_leave_a_fit_alone(fitted, blobs, kind):
     assert_same(outputs(fitted, blobs), expected)
 
 
+WRONG_SIZES = {
+    "one row as 1-D": (-np.ones(6), {}, "Expected 2D array, got 1D array"),
+    "no rows": (-np.ones((0, 6)), {}, "0 sample"),
+    "no columns": (-np.ones((8, 0)), {}, "0 feature"),
+    "no rows to train on": (-np.ones((1, 6)), {"early_stopping": True}, "n_samples=1 "),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_SIZES)
+def test_sizes_are_checked_before_values(model, kind):
+    """Too few rows or columns are reported as such, not as values that are no counts."""
+    X, parameters, message = WRONG_SIZES[kind]
+    slot = "likelihood" if hasattr(model, "likelihood") else "loss"
+    model.set_params(**{slot: "poisson"}, **parameters)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X)
+    assert_unfitted(model)
+    with pytest.raises(ValueError, match="Negative values in data"):
+        model.set_params(early_stopping="auto").fit(-np.ones((12, 6)))
+
+
+def test_sizes_are_checked_before_values_in_parts(model, blobs):
+    """Too few rows for the start, and another number of columns, come before values, too."""
+    slot = "likelihood" if hasattr(model, "likelihood") else "loss"
+    model.set_params(**{slot: "poisson"})
+    with pytest.raises(ValueError, match=r"n_components=4 .* number of samples 1 "):
+        model.partial_fit(-np.ones((1, 6)))
+    model.partial_fit(np.rint(abs(blobs)))
+    for method in (model.partial_fit, model.score_samples):
+        with pytest.raises(ValueError, match=r"1 features.*6 features"):
+            method(-np.ones((8, 1)))
+
+
+@pytest.mark.filterwarnings("ignore:. of . components are active:UserWarning")
+@pytest.mark.parametrize("shape", [(1, 6), (8, 1)])
+def test_one_row_or_column_is_enough(model, shape):
+    """There is nothing to report but values: of one row, of one column."""
+    slot = "likelihood" if hasattr(model, "likelihood") else "loss"
+    model.set_params(n_components=1, **{slot: "poisson"})
+    model.set_params(**({"n_codes": 1} if hasattr(model, "n_codes") else {}))
+    assert len(model.fit(np.ones(shape)).transform(np.ones(shape))) == shape[0]
+    with pytest.raises(ValueError, match="Negative values in data"):
+        model.fit(-np.ones(shape))
+
+
 BAD_CODES = {
     "NaN": ([[0.0, np.nan, 0.0, 0.0]], ValueError, "NaN"),
     "infinite": ([[0.0, np.inf, 0.0, 0.0]], ValueError, "infinity"),

@@ -7,11 +7,11 @@ import pytest
 import torch
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.utils import estimator_checks
+from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
-from skae.objectives import Laplace
+from skae.objectives import Bernoulli, Laplace, NegativeBinomial, Poisson, SquaredError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -113,6 +113,22 @@ def test_estimator_checks_in_float32(estimator, check):
     check(estimator)
 
 
+# -- rows that must not be negative ------------------------------------------------------------
+
+NON_NEGATIVE = [
+    AutoencoderTransformer(loss="poisson", **SMALL),
+    AutoencoderTransformer(loss=Poisson(), init="random", **SMALL),
+    VQVAETransformer(loss="poisson", **SMALL),
+    VQVAETransformer(loss=Poisson(), encode="codes", **SMALL),
+]
+
+
+@parametrize_with_checks(NON_NEGATIVE)
+def test_estimator_checks_of_non_negative_rows(estimator, check):
+    """Every estimator check passes where a tag tells the checks that rows are not negative."""
+    check(estimator)
+
+
 def further_check(name):
     """Return a check by its name, which is not part of scikit-learn's documented interface."""
     if not hasattr(estimator_checks, name):
@@ -140,6 +156,91 @@ def test_further_checks_exist(name):
 def test_param_validation(estimator):
     """Values of a wrong type or range are refused in scikit-learn's words by all fit methods."""
     further_check("check_param_validation")(estimator.__name__, estimator())
+
+
+# No tag asks scikit-learn's checks for whole numbers, which discrete likelihoods need, or for
+# values up to 1, which Bernoulli's needs: these estimators fail the checks on the rows they bring.
+COUNTING = [VAETransformer(likelihood=name, **SMALL) for name in ("poisson", "negative_binomial")]
+BINARY = [
+    VAETransformer(likelihood="bernoulli", **SMALL),
+    AutoencoderTransformer(loss="bernoulli", **SMALL),
+    VQVAETransformer(loss="bernoulli", **SMALL),
+]
+
+
+def make_checks_round(monkeypatch, most):
+    """Have scikit-learn's checks make rows of whole numbers, none of which is larger than `most`.
+
+    The function that makes rows follow an estimator's tags is private.
+    """
+    follow_tags = further_check("_enforce_estimator_tags_X")
+
+    def round_too(*arguments, **options):
+        made = follow_tags(*arguments, **options)
+        if isinstance(made, tuple):
+            return tuple(np.minimum(np.rint(each), most) for each in made)
+        return np.minimum(np.rint(made), most)
+
+    monkeypatch.setattr(estimator_checks, "_enforce_estimator_tags_X", round_too)
+
+
+@pytest.mark.filterwarnings("ignore:.+ of .+ components are active:UserWarning")
+@parametrize_with_checks(COUNTING)
+def test_estimator_checks_of_counts(estimator, check, monkeypatch):
+    """Every estimator check passes once its rows are whole numbers."""
+    make_checks_round(monkeypatch, most=np.inf)
+    check(estimator)
+
+
+@pytest.mark.filterwarnings("ignore:.+ of .+ components are active:UserWarning")
+@parametrize_with_checks(BINARY)
+def test_estimator_checks_of_binary_rows(estimator, check, monkeypatch):
+    """Every estimator check passes once its rows are zeros and ones."""
+    make_checks_round(monkeypatch, most=1)
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", [*COUNTING, *BINARY], ids=repr)
+def test_rows_of_the_checks_need_rounding(estimator):
+    """As they are, they are refused for their values, whatever their tag says."""
+    with pytest.raises(ValueError, match=r"whole numbers|values in \[0, 1\]"):
+        estimator_checks.check_estimators_dtypes(type(estimator).__name__, estimator)
+
+
+class Shy:
+    """An object that no slot takes, with an attribute that means something else."""
+
+    non_negative = "perhaps"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        *((estimator(), False) for estimator in ESTIMATORS),
+        (AutoencoderTransformer(loss="poisson"), True),
+        (AutoencoderTransformer(loss=Poisson()), True),
+        (AutoencoderTransformer(loss="bernoulli"), True),
+        (AutoencoderTransformer(loss="huber"), False),
+        (AutoencoderTransformer(loss=SquaredError()), False),
+        (VQVAETransformer(loss="bernoulli"), True),
+        (VQVAETransformer(loss=Bernoulli()), True),
+        (VAETransformer(likelihood="poisson"), True),
+        (VAETransformer(likelihood="bernoulli"), True),
+        (VAETransformer(likelihood="negative_binomial"), True),
+        (VAETransformer(likelihood=NegativeBinomial(0.1)), True),
+        (VAETransformer(likelihood=Laplace()), False),
+        # What no slot takes is reported by fit, not by tags.
+        (AutoencoderTransformer(loss="poison"), False),
+        (AutoencoderTransformer(loss=None), False),
+        (AutoencoderTransformer(loss=["poisson"]), False),
+        (VQVAETransformer(loss=Shy()), False),
+        (VAETransformer(likelihood=np.ones(3)), False),
+    ],
+    ids=lambda value: repr(value).replace("\n", ""),
+)
+def test_tag_of_rows_that_must_not_be_negative(estimator, expected):
+    """The slot's word or object decides, whatever is in it."""
+    assert get_tags(estimator).input_tags.positive_only is expected
 
 
 # -- array-API input -------------------------------------------------------------------------
