@@ -7,6 +7,9 @@ import polars as pl
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from tests.contract.checks import CALM, assert_same, assert_unfitted, outputs
 
@@ -25,7 +28,17 @@ BAD_ROWS = {
     "infinite": (_with(np.inf), ValueError, "infinity"),
     "infinite, float32": (_with(-np.inf, np.float32), ValueError, "infinity"),
     "too large": (_with(1e300), ValueError, r"1\.0e\+300"),
-    "strings": (np.full((8, 6), "a"), ValueError, "convert|string"),
+    "strings": (np.full((8, 6), "a"), ValueError, "convert string.*column 0 .*OneHotEncoder"),
+    "categories in a frame": (
+        pd.DataFrame({"a": [1.0] * 8, "b": pd.Categorical(list("xyxyxyxy"))}),
+        ValueError,
+        "convert string.*column 'b' .*OneHotEncoder",
+    ),
+    "categories in a polars frame": (
+        pl.DataFrame({"a": [1.0] * 8, "b": pl.Series(list("xyxyxyxy"), dtype=pl.Categorical)}),
+        ValueError,
+        "convert string.*column 'b' .*OneHotEncoder",
+    ),
     "complex": (_with(1j, complex), ValueError, "[Cc]omplex"),
     "masked": (np.ma.masked_greater(_with(1.0), 40), ValueError, "[Mm]ask"),
     "dates": (np.full((8, 6), "2020-01-01", "M8[D]"), TypeError, "date|[Dd]atetime"),
@@ -41,7 +54,7 @@ BAD_ROWS = {
         "date|[Dd]atetime",
     ),
     "1-D": (np.arange(6.0), ValueError, "Expected 2D array, got 1D array"),
-    "3-D": (np.zeros((2, 3, 6)), ValueError, "dim 3"),
+    "3-D": (np.zeros((2, 3, 6)), ValueError, r"dim 3.*\(2, 3, 6\).*X\.reshape\(len\(X\), -1\)"),
     "scalar": (3.0, ValueError, "Expected 2D array, got scalar"),
     "no rows": (np.zeros((0, 6)), ValueError, "0 sample"),
     "no columns": (np.zeros((8, 0)), ValueError, "0 feature"),
@@ -77,6 +90,15 @@ def test_bad_rows_leave_a_fit_alone(fitted, blobs, kind):
             call(X)
     assert joblib.hash(fitted) == before
     assert_same(outputs(fitted, blobs), expected)
+
+
+def test_advice_on_rows_helps(model):
+    """What the messages propose for images and for categories is accepted."""
+    images = np.random.default_rng(0).normal(size=(30, 2, 3))
+    assert len(clone(model).fit_transform(images.reshape(len(images), -1))) == 30
+    X = pd.DataFrame({"a": images[:, 0, 0], "b": pd.Categorical(list("xyz") * 10)})
+    encoded = make_column_transformer((OneHotEncoder(), ["b"]), remainder="passthrough")
+    assert len(make_pipeline(encoded, clone(model)).fit_transform(X)) == 30
 
 
 WRONG_SIZES = {
