@@ -278,7 +278,7 @@ default=None
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.positive_only = takes_no_negatives(getattr(self, self._loss_slot))
+        tags.input_tags.positive_only = takes_no_negatives(getattr(self, self._loss_slot, None))
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
