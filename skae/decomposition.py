@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._data.rows import as_array, dense_blocks
 from ._estimators.autoencoder import AutoencoderTransformer
 from ._estimators.hints import ActivationName, Auto, Precision, Seed, Widths
-from ._sklearn.params import BOOLEAN, NONE, Constraint, OneOf, integer, real
+from ._sklearn.params import Constraints, OneOf, integer, real_beside_integers
 from .objectives import Schedule
 
 __all__ = ["PCA", "IncrementalPCA"]
@@ -23,6 +23,27 @@ __all__ = ["PCA", "IncrementalPCA"]
 _COPIED = {"components_", "mean_", "explained_variance_", "n_components_"}
 # PCA's own `tol` belongs to a solver.
 _TRAINING_TOL = 1e-4
+
+# What parameters may be that both classes have beside PCA's own.
+_TRAINING: Constraints = {
+    name: AutoencoderTransformer._parameter_constraints[name]
+    for name in (
+        "whiten",
+        "hidden_layer_sizes",
+        "activation",
+        "max_iter",
+        "learning_rate",
+        "dropout",
+        "weight_decay",
+        "early_stopping",
+        "validation_fraction",
+        "n_iter_no_change",
+        "device",
+        "precision",
+        "random_state",
+        "verbose",
+    )
+}
 
 
 class _DropIn(AutoencoderTransformer):
@@ -286,10 +307,12 @@ class PCA(_DropIn):
     (1797, 2)
     """
 
-    _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        **_DropIn._constraints,
-        "n_components": [integer("[0, inf)"), real("(0, 1]"), OneOf("mle"), NONE],
-        "copy": [BOOLEAN],
+    _parameter_constraints: ClassVar[Constraints] = {
+        **_TRAINING,
+        "n_components": [integer("[0, inf)"), real_beside_integers("(0, 1]"), OneOf("mle"), None],
+        "batch_size": AutoencoderTransformer._parameter_constraints["batch_size"],
+        "copy": ["boolean"],
+        "tol": AutoencoderTransformer._parameter_constraints["tol"],
         "svd_solver": [OneOf("auto", "full", "covariance_eigh", "arpack", "randomized")],
         "iterated_power": [integer("[0, inf)"), OneOf("auto")],
         "n_oversamples": [integer("[1, inf)")],
@@ -437,11 +460,11 @@ class IncrementalPCA(_DropIn):
 
     tol: float = 0.0
 
-    _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        **_DropIn._constraints,
-        "n_components": [integer("[1, inf)"), NONE],
-        "copy": [BOOLEAN],
-        "batch_size": [integer("[1, inf)"), NONE],
+    _parameter_constraints: ClassVar[Constraints] = {
+        **_TRAINING,
+        "n_components": [integer("[1, inf)"), None],
+        "copy": ["boolean"],
+        "batch_size": [integer("[1, inf)"), None],
     }
 
     def __init__(

@@ -22,9 +22,8 @@ from ._runtime.random import make_generator
 from ._runtime.threads import threads_for
 from ._sklearn.params import (
     DEVICE,
-    NONE,
     SHARED_CONSTRAINTS,
-    Constraint,
+    Constraints,
     OneOf,
     check_n_samples,
     check_parameters,
@@ -67,9 +66,7 @@ class CodePrior(GuardedState, ABC):
         Number of values of each code.
     """
 
-    _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        "codebook_size": [integer("[1, inf)"), NONE]
-    }
+    _parameter_constraints: ClassVar[Constraints] = {"codebook_size": [integer("[1, inf)"), None]}
 
     codebook_size: int | None
 
@@ -161,7 +158,7 @@ class CodePrior(GuardedState, ABC):
 
     def check(self) -> None:
         """Check the parameters; ValueError names the one that is not valid."""
-        check_parameters(self, self._constraints)
+        check_parameters(self, self._parameter_constraints)
 
     def _checked(self, codes: Any) -> np.ndarray:
         codes = check_array(codes, input_name="codes", estimator=self)
@@ -306,13 +303,13 @@ class AutoregressivePrior(CodePrior):
     True
     """
 
-    _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        **CodePrior._constraints,
+    _parameter_constraints: ClassVar[Constraints] = {
+        **CodePrior._parameter_constraints,
         "n_hidden": [integer("[1, inf)"), OneOf("auto")],
         "max_iter": [integer("[0, inf)"), OneOf("auto")],
         "n_iter_no_change": [integer("[1, inf)")],
         "learning_rate": [real("(0, inf)")],
-        "device": [DEVICE, NONE],
+        "device": [DEVICE, None],
         "random_state": SHARED_CONSTRAINTS["random_state"],
     }
 

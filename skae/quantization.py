@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ._sklearn.params import BOOLEAN, integer
+from ._sklearn.params import allows, integer
 from .modules import FiniteScalarQuantizer, Quantizer, VectorQuantizer
 from .objectives import CodebookLoss, Commitment, Term
 
@@ -136,9 +136,9 @@ class VectorQuantization(Quantization):
         ValueError
             If one is not valid.
         """
-        if not BOOLEAN.allows(self.shared):
+        if not allows(["boolean"], self.shared):
             raise ValueError(f"shared of {self!r} must be a bool. Got {self.shared!r}.")
-        if not integer("[1, inf)").allows(self.n_stages):
+        if not integer("[1, inf)").is_satisfied_by(self.n_stages):
             raise ValueError(
                 f"n_stages of {self!r} must be an int in the range [1, inf). Got {self.n_stages!r}."
             )
@@ -278,7 +278,7 @@ class FiniteScalarQuantization(Quantization):
         levels: list[Any] = []
         if isinstance(self.levels, Sequence | np.ndarray):
             levels = list(self.levels)
-        numbers = all(integer("[2, inf)").allows(each) for each in levels)
+        numbers = all(integer("[2, inf)").is_satisfied_by(each) for each in levels)
         if isinstance(self.levels, str) or not numbers or len(levels) != code_dim:
             raise ValueError(
                 f"levels={self.levels!r} must be 'auto' or {code_dim} ints of at least 2, one for "

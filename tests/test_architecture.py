@@ -222,6 +222,14 @@ def test_modules_know_no_sklearn(path):
 
 
 @files()
+def test_private_constraints_have_one_reader(path):
+    """What scikit-learn may change without notice is imported in one file."""
+    names = imported_modules(ast.parse(read(path)), path)
+    reads = any("_param_validation" in name for name in names)
+    assert reads == (path == Path("_sklearn/params.py"))
+
+
+@files()
 def test_banned_names_are_not_used(path):
     """Nothing is used that changes the caller's process or reads and writes pickles."""
     assert {name: BANNED[name] for name in banned_uses(read(path))} == {}

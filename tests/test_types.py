@@ -55,6 +55,8 @@ def test_strings_are_those_that_are_documented_and_taken(kind, name):
     """The type, the docstring and the check of a parameter know the same strings."""
     hint = strings_in(typing.get_type_hints(kind.__init__)[name])
     documentation = documented(kind, "Parameters")[name].split("default=")[0]
-    choices = [each.options for each in kind._constraints[name] if isinstance(each, OneOf)]
+    choices = [
+        each.options for each in kind._parameter_constraints[name] if isinstance(each, OneOf)
+    ]
     assert hint == set(re.findall(r'"(\w+)"', documentation))
     assert hint == {value for values in choices for value in values}

@@ -24,7 +24,7 @@ from .._latent.moments import CodeMoments
 from .._runtime.device import evaluation_device
 from .._runtime.modes import own_modes
 from .._runtime.threads import OneThread
-from .._sklearn.params import BOOLEAN, NONE, Constraint, OneOf, integer, real
+from .._sklearn.params import Constraints, OneOf, integer, real_beside_integers
 from .._training.defaults import rows_per_batch
 from .._training.pretraining import pretrain_greedily
 from ..modules import Autoencoder, Core
@@ -251,14 +251,14 @@ default=None
     True
     """
 
-    _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        **BaseAutoencoder._constraints,
-        "n_components": [integer("[1, inf)"), real("(0, 1)"), NONE],
+    _parameter_constraints: ClassVar[Constraints] = {
+        **BaseAutoencoder._parameter_constraints,
+        "n_components": [integer("[1, inf)"), real_beside_integers("(0, 1)"), None],
         **SLOT_CONSTRAINTS,
-        "tied_weights": [BOOLEAN],
-        "pretraining": [OneOf("greedy"), NONE],
-        "ordered": [BOOLEAN],
-        "whiten": [BOOLEAN],
+        "tied_weights": ["boolean"],
+        "pretraining": [OneOf("greedy"), None],
+        "ordered": ["boolean"],
+        "whiten": ["boolean"],
     }
 
     _architecture = (

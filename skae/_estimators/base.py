@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -19,6 +19,7 @@ from .._sklearn.inputs import check_codes, check_rows
 from .._sklearn.params import check_n_samples, integer
 from .fitting import Fitting, kept
 from .restarts import fit_best
+from .slots import takes_no_negatives
 
 
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
@@ -27,6 +28,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting
     Scores are of the reconstruction; a family with a likelihood has its own. How fitting goes,
     and what a family brings to it, is in `Fitting`.
     """
+
+    _loss_slot: ClassVar[str] = "loss"  # the parameter that says which rows make sense
 
     _doc_link_module = "skae"
     _doc_link_template = (
@@ -179,7 +182,7 @@ default=None
                 f"A has {A.shape[0]} rows and B has {B.shape[0]}: a path goes from a row of A to "
                 "that of B with the same number. Give both as many rows."
             )
-        if not integer("[2, inf)").allows(n_steps):
+        if not integer("[2, inf)").is_satisfied_by(n_steps):
             raise ValueError(f"n_steps must be an int in the range [2, inf). Got {n_steps!r}.")
         start, end = self._encode(A), self._encode(B)
         share = np.linspace(0, 1, n_steps, dtype=start.dtype)[:, None]
@@ -275,6 +278,7 @@ default=None
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.positive_only = takes_no_negatives(getattr(self, self._loss_slot, None))
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

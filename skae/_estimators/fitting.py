@@ -25,7 +25,7 @@ from .._init.pca import PrincipalAxes, principal_axes
 from .._latent.basis import Basis
 from .._runtime.device import resolve_device
 from .._sklearn.inputs import check_rows
-from .._sklearn.params import SHARED_CONSTRAINTS, Constraint, check_parameters
+from .._sklearn.params import SHARED_CONSTRAINTS, Constraints, check_parameters
 from .._sklearn.state import GuardedState
 from .._training.defaults import count_held_out, hidden_widths, rows_per_batch
 from .._training.loop import History
@@ -73,7 +73,7 @@ class Fitting(GuardedState, ABC):
     `_recipe` is there while a fit lasts, and not after it.
     """
 
-    _constraints: ClassVar[dict[str, list[Constraint]]] = SHARED_CONSTRAINTS
+    _parameter_constraints: ClassVar[Constraints] = SHARED_CONSTRAINTS
 
     n_components_: int
     mean_: np.ndarray
@@ -247,7 +247,7 @@ class Fitting(GuardedState, ABC):
 
     def _checked_recipe(self, X_val: Any = None) -> Recipe:
         """Return the recipe, once all parameters are checked; no rows are looked at."""
-        check_parameters(self, self._constraints)
+        check_parameters(self, self._parameter_constraints)
         resolve_device(self.device)
         for rate in (self.learning_rate, self.weight_decay, self.max_grad_norm):
             check_schedule(rate)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from .._sklearn.params import NONE, Constraint, Kind, OneOf, an_instance_of
+from .._sklearn.params import Constraints, Kind, OneOf, allows, an_instance_of
 from ..objectives import (
     ACAI,
     L1,
@@ -83,9 +83,9 @@ _CORRUPT = Kind(
     lambda value: callable(value) and not isinstance(value, type),
 )
 
-_PENALTY: list[Constraint] = [OneOf(*PENALTIES), an_instance_of(Term), NONE]
+_PENALTY: list[Any] = [OneOf(*PENALTIES), an_instance_of(Term), None]
 
-SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
+SLOT_CONSTRAINTS: Constraints = {
     "loss": [
         OneOf(*LOSSES),
         Kind(
@@ -93,7 +93,7 @@ SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
             lambda value: isinstance(value, Loss) and not value.needs_outputs,
         ),
     ],
-    "corruption": [OneOf(*CORRUPTIONS), _CORRUPT, NONE],
+    "corruption": [OneOf(*CORRUPTIONS), _CORRUPT, None],
     "code_activation": [OneOf(*CODE_ACTIVATIONS), an_instance_of(CodeActivation)],
     "penalty": [
         *_PENALTY,
@@ -109,13 +109,23 @@ SLOT_CONSTRAINTS: dict[str, list[Constraint]] = {
 }
 
 
-QUANTIZER_CONSTRAINTS: list[Constraint] = [OneOf(*QUANTIZERS), an_instance_of(Quantization)]
-LIKELIHOOD_CONSTRAINTS: list[Constraint] = [OneOf(*LIKELIHOODS), an_instance_of(Likelihood)]
+QUANTIZER_CONSTRAINTS: list[Any] = [OneOf(*QUANTIZERS), an_instance_of(Quantization)]
+LIKELIHOOD_CONSTRAINTS: list[Any] = [OneOf(*LIKELIHOODS), an_instance_of(Likelihood)]
 
 
 def resolve(value: Any, named: dict[str, Any]) -> Any:
     """Return the object that a slot's value stands for; anything but a string is one."""
     return named[value]() if isinstance(value, str) else value
+
+
+def takes_no_negatives(value: Any) -> bool:
+    """Return whether a loss or likelihood, by name or as an object, is for non-negative rows.
+
+    Of a value that no slot takes, it is not.
+    """
+    named: dict[str, Any] = {**LOSSES, **LIKELIHOODS}
+    part = named.get(value) if isinstance(value, str) else value
+    return getattr(part, "non_negative", False) is True
 
 
 def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -> list[Term]:
@@ -130,7 +140,7 @@ def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -
     listed = value if isinstance(value, list | tuple) else [value]
     penalties = []
     for each in listed:
-        if not any(constraint.allows(each) for constraint in _PENALTY):
+        if not allows(_PENALTY, each):
             raise ValueError(
                 "The 'penalty' parameter of AutoencoderTransformer must be a list of instances of "
                 f"Term or of {sorted(PENALTIES)}. Got {each!r} in it."

@@ -27,7 +27,7 @@ from .._latent.noise import scattered
 from .._runtime.device import evaluation_device
 from .._runtime.random import make_generator, normal
 from .._runtime.warnings import warn
-from .._sklearn.params import SCHEDULE, Constraint, check_n_samples, integer, real
+from .._sklearn.params import SCHEDULE, Constraints, check_n_samples, integer, real
 from ..modules import VAE, Core
 from ..objectives import KLDivergence, Likelihood, Schedule
 from ..objectives._losses import for_scaled_rows
@@ -227,14 +227,15 @@ Likelihood, default="gaussian"
     _code_mean: np.ndarray
     _code_variances: np.ndarray
 
-    _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        **GenerativeAutoencoder._constraints,
+    _parameter_constraints: ClassVar[Constraints] = {
+        **GenerativeAutoencoder._parameter_constraints,
         "beta": [real("[0, inf)"), SCHEDULE],
         "free_bits": [real("[0, inf)")],
         "likelihood": LIKELIHOOD_CONSTRAINTS,
         "n_importance_samples": [integer("[1, inf)")],
     }
 
+    _loss_slot = "likelihood"
     _architecture = (*GenerativeAutoencoder._architecture, "likelihood", "n_importance_samples")
 
     def __init__(

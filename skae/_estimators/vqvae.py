@@ -34,7 +34,7 @@ from .._runtime.isolation import isolated_for
 from .._runtime.threads import threads_for
 from .._runtime.warnings import warn
 from .._sklearn.inputs import check_codes
-from .._sklearn.params import Constraint, Kind, OneOf, integer, real
+from .._sklearn.params import Constraints, Kind, OneOf, integer, real
 from .._training.defaults import rows_per_batch
 from .._training.trainer import Trainer
 from ..modules import VQVAE, Core, Quantizer, perplexity
@@ -258,8 +258,8 @@ default="squared_error"
     _prior_asked: Any
     _encoded_as: str
 
-    _constraints: ClassVar[dict[str, list[Constraint]]] = {
-        **GenerativeAutoencoder._constraints,
+    _parameter_constraints: ClassVar[Constraints] = {
+        **GenerativeAutoencoder._parameter_constraints,
         "n_codes": [integer("[1, inf)"), OneOf("auto")],
         "codebook_size": [integer("[1, inf)"), OneOf("auto")],
         "codebook_update": [OneOf("ema", "gradient")],

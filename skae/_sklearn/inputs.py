@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from sklearn.utils.validation import validate_data
 
 # Squares of larger values overflow float64; sums of larger ones float32, which is squared scaled.
 _LARGEST = {np.dtype("float64"): 1e150, np.dtype("float32"): 1e36}
+
+_NO_NUMBER = "could not convert string to float"  # NumPy's words
 
 
 def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -34,21 +38,23 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     Raises
     ------
     ValueError, TypeError
-        In scikit-learn's words for everything it refuses; for masked arrays, whose mask it would
-        drop; and for values whose squares overflow.
+        In scikit-learn's words for everything it refuses, with advice on images, series, strings
+        and categories; for masked arrays, whose mask it would drop; and for values whose squares
+        overflow.
     """
     if not reset and _needs_no_check(estimator, X):
         return X
     if type(X) is not np.ndarray or X.dtype.kind in "mM":
         _refuse_masks_and_dates(X)
         X = _without_torch(X)
-    X = validate_data(
-        estimator,
-        X,
-        accept_sparse="csr",
-        dtype=np.float32 if _is_single_frame(X) else [np.float64, np.float32],
-        reset=reset,
-    )
+    with _advice_on(X):
+        X = validate_data(
+            estimator,
+            X,
+            accept_sparse="csr",
+            dtype=np.float32 if _is_single_frame(X) else [np.float64, np.float32],
+            reset=reset,
+        )
     largest = _largest(X.data if sparse.issparse(X) else X)
     if largest > (limit := _LARGEST[X.dtype]):
         what = "squares" if X.dtype == np.float64 else "sums"
@@ -118,6 +124,51 @@ def _refuse_masks_and_dates(X: Any) -> None:
                 f"Input X has dtype {dtype}: dates and durations are not numbers. Convert them, "
                 "for example with X.astype('int64')."
             )
+
+
+@contextmanager
+def _advice_on(X: Any) -> Iterator[None]:
+    """Add to scikit-learn's errors what to do about images and series, strings and categories."""
+    try:
+        yield
+    except ValueError as error:
+        if advice := _advice(X, str(error)):
+            raise ValueError(f"{str(error).rstrip('.')}. {advice}") from error
+        raise
+
+
+def _advice(X: Any, message: str) -> str | None:
+    if "Found array with dim" in message or _NO_NUMBER in message:
+        shape = np.shape(X)
+        if len(shape) > 2:
+            return (
+                f"X has the shape {shape}. Images and series are given as flat rows, which "
+                "X.reshape(len(X), -1) makes of them. Networks for them, such as convolutions, are "
+                "taken by the parameters encoder and decoder; torch.nn.Unflatten reshapes back."
+            )
+    if _NO_NUMBER in message:
+        return (
+            f"Strings and categories in {_first_text(X)} must become numbers before: by "
+            "sklearn.preprocessing.OneHotEncoder, or by OrdinalEncoder where they have an order, "
+            "for some of the columns with sklearn.compose.make_column_transformer."
+        )
+    return None
+
+
+def _first_text(X: Any) -> str:
+    """Return the name of the first column with strings that are no numbers."""
+    table = np.asarray(X)
+    names = list(getattr(X, "columns", range(table.shape[1] if table.ndim == 2 else 0)))
+    texts = (f"column {name!r} of X" for i, name in enumerate(names) if _is_text(table[:, i]))
+    return next(texts, "X")
+
+
+def _is_text(column: np.ndarray) -> bool:
+    try:
+        column.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        return _NO_NUMBER in str(error)
+    return False
 
 
 def _without_torch(X: Any) -> Any:

@@ -1,66 +1,78 @@
-"""Parameters: what each constructor argument may be, checked at the start of fit."""
+"""Parameters: what each constructor argument may be, in scikit-learn's own terms and words.
+
+Nothing else imports scikit-learn's private module of constraints.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from sklearn import get_config
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    Options,
+    RealNotInt,
+    StrOptions,
+    make_constraint,
+    validate_parameter_constraints,
+)
 
 from ..objectives import Schedule
-from ..objectives._checks import lies_in
+
+# What a parameter may be, by its name: what scikit-learn's validation takes, such as None,
+# "boolean" or one of the classes below.
+Constraints = dict[str, list[Any]]
 
 
-class Constraint(Protocol):
-    """What a parameter may be; its ``str`` completes the sentence "must be ..."."""
-
-    def allows(self, value: Any) -> bool:
-        """Return whether `value` satisfies the constraint."""
-
-
-class Number:
-    """A real number, or an integer, in an interval with brackets as in "[0, inf)"."""
+class Number(Interval):
+    """A number of a kind in an interval with brackets as in "[0, inf)"; bools are none."""
 
     def __init__(self, kind: type[Any], interval: str) -> None:
-        self.kind, self.interval = kind, interval
-        low, high = interval[1:-1].split(",")
-        self.low, self.high = float(low), float(high)
+        low, high = (float(bound) for bound in interval[1:-1].split(","))
+        as_bound = int if kind is Integral else float
+        super().__init__(
+            kind,
+            None if np.isinf(low) else as_bound(low),
+            None if np.isinf(high) else as_bound(high),
+            closed=_CLOSED[interval[0] + interval[-1]],
+        )
 
-    def allows(self, value: Any) -> bool:
-        """Return whether `value` is such a number; bools and NaN are not."""
-        return isinstance(value, self.kind) and lies_in(self.interval, value)
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Return whether `val` is such a number."""
+        if isinstance(val, bool) or not isinstance(val, Real):
+            return False
+        if isinstance(val, Integral):
+            return val in self
+        return self.type is not Integral and float(val) in self
 
-    def __str__(self) -> str:
-        name = "an int" if self.kind is Integral else "a float"
-        return f"{name} in the range {self.interval}"
+
+_CLOSED = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}
 
 
-class OneOf:
-    """One of some strings."""
+class OneOf(StrOptions):
+    """One of some strings, which are listed in the same order always."""
 
     def __init__(self, *options: str) -> None:
-        self.options = options
-
-    def allows(self, value: Any) -> bool:
-        """Return whether `value` is one of the strings."""
-        return isinstance(value, str) and value in self.options
+        super().__init__(set(options))
 
     def __str__(self) -> str:
-        listed = ", ".join(repr(option) for option in sorted(self.options))
-        return f"a str among {{{listed}}}"
+        return f"a str among {{{', '.join(map(repr, sorted(self.options)))}}}"
 
 
-class Kind:
+class Kind(Options):
     """Anything that a test accepts, described in words."""
 
-    def __init__(self, description: str, test: Any) -> None:
+    def __init__(self, description: str, test: Callable[[Any], Any]) -> None:
+        super().__init__(object, set())
         self.description, self.test = description, test
 
-    def allows(self, value: Any) -> bool:
-        """Return whether the test accepts `value`."""
-        return bool(self.test(value))
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Return whether the test accepts `val`."""
+        return bool(self.test(val))
 
     def __str__(self) -> str:
         return self.description
@@ -76,56 +88,60 @@ def real(interval: str) -> Number:
     return Number(Real, interval)
 
 
+def real_beside_integers(interval: str) -> Number:
+    """A real number in an interval, where integers mean something else."""
+    return Number(RealNotInt, interval)
+
+
 def an_instance_of(kind: type[Any]) -> Kind:
     """An object of a class."""
     return Kind(f"an instance of {kind.__name__}", lambda value: isinstance(value, kind))
 
 
+def allows(constraints: Iterable[Any], value: Any) -> bool:
+    """Return whether `value` satisfies one of the constraints."""
+    return any(make_constraint(each).is_satisfied_by(value) for each in constraints)
+
+
 def _is_widths(value: Any) -> bool:
     return isinstance(value, Sequence | np.ndarray) and all(
-        integer("[1, inf)").allows(width) for width in value
+        integer("[1, inf)").is_satisfied_by(width) for width in value
     )
 
 
 SCHEDULE = Kind("a skae.objectives.Schedule", lambda value: isinstance(value, Schedule))
-NONE = Kind("None", lambda value: value is None)
-BOOLEAN = Kind("a bool", lambda value: isinstance(value, bool | np.bool_))
 NETWORK = Kind("a callable (n_in, n_out) -> torch.nn.Module or a torch.nn.Module", callable)
 WIDTHS = Kind(
     "a sequence of ints in the range [1, inf)",
     lambda value: not isinstance(value, str) and _is_widths(value),
 )
 DEVICE = Kind("a str naming a torch device", lambda value: isinstance(value, str))
-RANDOM_STATE = Kind(
-    "an instance of numpy.random.RandomState",
-    lambda value: isinstance(value, np.random.RandomState),
-)
 
 
-SHARED_CONSTRAINTS: dict[str, list[Constraint]] = {
-    "n_components": [integer("[1, inf)"), NONE],
+SHARED_CONSTRAINTS: Constraints = {
+    "n_components": [integer("[1, inf)"), None],
     "hidden_layer_sizes": [WIDTHS, OneOf("auto")],
     "activation": [OneOf("gelu", "identity", "logistic", "relu", "silu", "tanh")],
-    "encoder": [NETWORK, NONE],
-    "decoder": [NETWORK, NONE],
+    "encoder": [NETWORK, None],
+    "decoder": [NETWORK, None],
     "init": [OneOf("pca", "random")],
     "n_init": [integer("[1, inf)")],
-    "scale": [OneOf("global", "standard"), NONE],
+    "scale": [OneOf("global", "standard"), None],
     "batch_size": [integer("[1, inf)"), OneOf("auto")],
     "max_iter": [integer("[0, inf)")],
     "learning_rate": [real("(0, inf)"), SCHEDULE],
     "dropout": [real("[0, 1)"), SCHEDULE],
     "weight_decay": [real("[0, inf)"), SCHEDULE],
-    "max_grad_norm": [real("(0, inf)"), SCHEDULE, NONE],
-    "early_stopping": [BOOLEAN, OneOf("auto")],
+    "max_grad_norm": [real("(0, inf)"), SCHEDULE, None],
+    "early_stopping": ["boolean", OneOf("auto")],
     "validation_fraction": [real("(0, 1)")],
     "n_iter_no_change": [integer("[1, inf)")],
     "tol": [real("[0, inf)")],
-    "warm_start": [BOOLEAN],
+    "warm_start": ["boolean"],
     "device": [DEVICE],
     "precision": [OneOf("float32", "bfloat16")],
-    "random_state": [integer("[0, 4294967295]"), RANDOM_STATE, NONE],
-    "verbose": [integer("[0, inf)"), BOOLEAN],
+    "random_state": [integer("[0, 4294967295]"), np.random.RandomState, None],
+    "verbose": ["verbose"],
 }
 
 
@@ -135,7 +151,7 @@ _ADVICE = {
 }
 
 
-def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Constraint]]) -> None:
+def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Any]]) -> None:
     """Check an estimator's parameters against their constraints, in scikit-learn's words.
 
     Raises
@@ -145,20 +161,18 @@ def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Constrai
     """
     if get_config()["skip_parameter_validation"]:
         return
-    for name, allowed in constraints.items():
+    for name in constraints:
         value = getattr(estimator, name)
-        if not any(constraint.allows(value) for constraint in allowed):
-            *most, last = (str(constraint) for constraint in allowed)
-            expected = f"{', '.join(most)} or {last}" if most else last
-            raise ValueError(
-                f"The {name!r} parameter of {type(estimator).__name__} must be {expected}. "
-                f"Got {value!r} instead."
-                + ("" if isinstance(value, Integral) else _ADVICE.get(name, ""))
-            )
+        try:
+            validate_parameter_constraints(constraints, {name: value}, type(estimator).__name__)
+        except InvalidParameterError as error:
+            if name not in _ADVICE or isinstance(value, Integral):
+                raise
+            raise InvalidParameterError(f"{error}{_ADVICE[name]}") from None
 
 
 def check_n_samples(n_samples: Any) -> int:
     """Return a number of draws; ValueError if it is not an int of at least 1."""
-    if not integer("[1, inf)").allows(n_samples):
+    if not integer("[1, inf)").is_satisfied_by(n_samples):
         raise ValueError(f"n_samples must be an int in the range [1, inf). Got {n_samples!r}.")
     return int(n_samples)

@@ -34,6 +34,7 @@ class _Counts(Likelihood):
 
     raw_target = True
     discrete = True
+    non_negative = True
 
     def mean(self, x_hat: Tensor) -> Tensor:
         """Return the rates of log-rates, linear beyond a log-rate of 30."""

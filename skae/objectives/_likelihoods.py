@@ -44,6 +44,8 @@ class Likelihood(Loss):
         logit. If False, both are in scaled units.
     discrete : bool
         Whether rows are whole numbers, and their likelihood a probability, not a density.
+    non_negative : bool
+        Whether rows must not have negative values.
     learned_by_gradient : bool
         Whether the dispersion is trained with the network's weights.
     """
@@ -307,6 +309,7 @@ class Bernoulli(Likelihood):
 
     raw_target = True
     discrete = True
+    non_negative = True
     needs_outputs = ()
 
     def log_prob(self, x: Tensor, output: Tensor, dispersion: Any = None) -> Tensor:

@@ -34,10 +34,13 @@ class Loss(Term):
         such as a logit. If False, both are in scaled units.
     is_squared : bool
         Whether the loss is in squared units of the rows, as their variance is.
+    non_negative : bool
+        Whether rows must not have negative values.
     """
 
     raw_target: ClassVar[bool] = False
     is_squared: ClassVar[bool] = False
+    non_negative: ClassVar[bool] = False
 
     def mean(self, x_hat: Tensor) -> Tensor:
         """Return the reconstruction that a decoder's output `x_hat` stands for, same shape."""
@@ -60,6 +63,9 @@ class Loss(Term):
         ValueError
             Naming the first feature with a value for which the loss is not defined.
         """
+        if self.non_negative:
+            advice = "Give it values that are neither centred nor standardized"
+            check_range(self, low, high, (0, math.inf), advice)
 
 
 def for_scaled_rows(
@@ -198,16 +204,19 @@ class Huber(Loss):
 def check_range(
     loss: Loss, low: np.ndarray, high: np.ndarray, bounds: tuple[float, float], advice: str
 ) -> None:
-    """Raise a ValueError that names the first feature with a value outside of the bounds."""
+    """Raise a ValueError that names the first feature with a value outside of the bounds.
+
+    A value that is too small is named before one that is too large.
+    """
     least, most = bounds
     too_low, too_high = low < least - _ROUNDING, high > most + _ROUNDING
-    offenders = np.flatnonzero(too_low | too_high)
-    if len(offenders):
-        feature = offenders[0]
+    if too_low.any() or too_high.any():
+        feature = int(np.argmax(too_low if too_low.any() else too_high))
         value = low[feature] if too_low[feature] else high[feature]
         closing = "]" if math.isfinite(most) else ")"
+        sign = "Negative values in data: " if least == 0 and value < 0 else ""
         raise ValueError(
-            f"{type(loss).__name__} is defined for values in [{least}, {most}{closing}, and "
+            f"{sign}{type(loss).__name__} is defined for values in [{least}, {most}{closing}, and "
             f"feature {feature} of X has the value {value}. {advice}, or choose a loss for any "
             "real numbers: the squared error, or a Gaussian likelihood."
         )

@@ -1,9 +1,8 @@
-"""Tests of the small services: defaults, randomness, devices, threads, parameters, sampling."""
+"""Tests of the small services: defaults, randomness, devices, threads, sampling."""
 
 import subprocess
 import sys
 import threading
-from numbers import Integral
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from skae._runtime.device import resolve_device
 from skae._runtime.modes import flushed_denormals, own_modes
 from skae._runtime.random import make_generator
 from skae._runtime.threads import threads_for
-from skae._sklearn.params import NONE, Number, OneOf, check_parameters, integer, real
 from skae._training.defaults import count_held_out, hidden_widths, rows_per_batch
 
 
@@ -176,35 +174,6 @@ def test_own_modes_shields_and_restores():
             assert product.dtype == torch.float32
         assert not torch.is_grad_enabled()
         assert torch.is_autocast_enabled("cpu")
-
-
-@pytest.mark.parametrize(
-    ("constraint", "good", "bad"),
-    [
-        (integer("[1, inf)"), [1, np.int64(5)], [0, 1.0, True, "1", None]),
-        (real("(0, 1)"), [0.5, np.float32(0.1)], [0, 1, float("nan"), False]),
-        (OneOf("a", "b"), ["a"], ["c", 1]),
-        (NONE, [None], [0]),
-    ],
-)
-def test_constraints_know_their_values(constraint, good, bad):
-    """Each accepts its own values and nothing else."""
-    assert all(constraint.allows(value) for value in good)
-    assert not any(constraint.allows(value) for value in bad)
-
-
-def test_parameter_errors_use_scikit_learn_s_words():
-    """The message names parameter, class, what is allowed and the value."""
-
-    class Thing:
-        size = -1
-
-    with pytest.raises(
-        ValueError,
-        match=r"The 'size' parameter of Thing must be an int in the range \[0, 5\] or None. "
-        r"Got -1 instead.",
-    ):
-        check_parameters(Thing(), {"size": [Number(Integral, "[0, 5]"), NONE]})
 
 
 def test_gaussian_draws_have_the_fitted_moments():

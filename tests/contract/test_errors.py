@@ -7,6 +7,9 @@ import polars as pl
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from tests.contract.checks import CALM, assert_same, assert_unfitted, outputs
 
@@ -25,7 +28,17 @@ BAD_ROWS = {
     "infinite": (_with(np.inf), ValueError, "infinity"),
     "infinite, float32": (_with(-np.inf, np.float32), ValueError, "infinity"),
     "too large": (_with(1e300), ValueError, r"1\.0e\+300"),
-    "strings": (np.full((8, 6), "a"), ValueError, "convert|string"),
+    "strings": (np.full((8, 6), "a"), ValueError, "convert string.*column 0 .*OneHotEncoder"),
+    "categories in a frame": (
+        pd.DataFrame({"a": [1.0] * 8, "b": pd.Categorical(list("xyxyxyxy"))}),
+        ValueError,
+        "convert string.*column 'b' .*OneHotEncoder",
+    ),
+    "categories in a polars frame": (
+        pl.DataFrame({"a": [1.0] * 8, "b": pl.Series(list("xyxyxyxy"), dtype=pl.Categorical)}),
+        ValueError,
+        "convert string.*column 'b' .*OneHotEncoder",
+    ),
     "complex": (_with(1j, complex), ValueError, "[Cc]omplex"),
     "masked": (np.ma.masked_greater(_with(1.0), 40), ValueError, "[Mm]ask"),
     "dates": (np.full((8, 6), "2020-01-01", "M8[D]"), TypeError, "date|[Dd]atetime"),
@@ -41,7 +54,7 @@ BAD_ROWS = {
         "date|[Dd]atetime",
     ),
     "1-D": (np.arange(6.0), ValueError, "Expected 2D array, got 1D array"),
-    "3-D": (np.zeros((2, 3, 6)), ValueError, "dim 3"),
+    "3-D": (np.zeros((2, 3, 6)), ValueError, r"dim 3.*\(2, 3, 6\).*X\.reshape\(len\(X\), -1\)"),
     "scalar": (3.0, ValueError, "Expected 2D array, got scalar"),
     "no rows": (np.zeros((0, 6)), ValueError, "0 sample"),
     "no columns": (np.zeros((8, 0)), ValueError, "0 feature"),
@@ -77,6 +90,60 @@ def test_bad_rows_leave_a_fit_alone(fitted, blobs, kind):
             call(X)
     assert joblib.hash(fitted) == before
     assert_same(outputs(fitted, blobs), expected)
+
+
+def test_advice_on_rows_helps(model):
+    """What the messages propose for images and for categories is accepted."""
+    images = np.random.default_rng(0).normal(size=(30, 2, 3))
+    assert len(clone(model).fit_transform(images.reshape(len(images), -1))) == 30
+    X = pd.DataFrame({"a": images[:, 0, 0], "b": pd.Categorical(list("xyz") * 10)})
+    encoded = make_column_transformer((OneHotEncoder(), ["b"]), remainder="passthrough")
+    assert len(make_pipeline(encoded, clone(model)).fit_transform(X)) == 30
+
+
+WRONG_SIZES = {
+    "one row as 1-D": (-np.ones(6), {}, "Expected 2D array, got 1D array"),
+    "no rows": (-np.ones((0, 6)), {}, "0 sample"),
+    "no columns": (-np.ones((8, 0)), {}, "0 feature"),
+    "no rows to train on": (-np.ones((1, 6)), {"early_stopping": True}, "n_samples=1 "),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_SIZES)
+def test_sizes_are_checked_before_values(model, kind):
+    """Too few rows or columns are reported as such, not as values that are no counts."""
+    X, parameters, message = WRONG_SIZES[kind]
+    slot = "likelihood" if hasattr(model, "likelihood") else "loss"
+    model.set_params(**{slot: "poisson"}, **parameters)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X)
+    assert_unfitted(model)
+    with pytest.raises(ValueError, match="Negative values in data"):
+        model.set_params(early_stopping="auto").fit(-np.ones((12, 6)))
+
+
+def test_sizes_are_checked_before_values_in_parts(model, blobs):
+    """Too few rows for the start, and another number of columns, come before values, too."""
+    slot = "likelihood" if hasattr(model, "likelihood") else "loss"
+    model.set_params(**{slot: "poisson"})
+    with pytest.raises(ValueError, match=r"n_components=4 .* number of samples 1 "):
+        model.partial_fit(-np.ones((1, 6)))
+    model.partial_fit(np.rint(abs(blobs)))
+    for method in (model.partial_fit, model.score_samples):
+        with pytest.raises(ValueError, match=r"1 features.*6 features"):
+            method(-np.ones((8, 1)))
+
+
+@pytest.mark.filterwarnings("ignore:. of . components are active:UserWarning")
+@pytest.mark.parametrize("shape", [(1, 6), (8, 1)])
+def test_one_row_or_column_is_enough(model, shape):
+    """There is nothing to report but values: of one row, of one column."""
+    slot = "likelihood" if hasattr(model, "likelihood") else "loss"
+    model.set_params(n_components=1, **{slot: "poisson"})
+    model.set_params(**({"n_codes": 1} if hasattr(model, "n_codes") else {}))
+    assert len(model.fit(np.ones(shape)).transform(np.ones(shape))) == shape[0]
+    with pytest.raises(ValueError, match="Negative values in data"):
+        model.fit(-np.ones(shape))
 
 
 BAD_CODES = {

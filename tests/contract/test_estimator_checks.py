@@ -1,20 +1,17 @@
 """scikit-learn's estimator checks, those it runs on itself only, and array-API input as NumPy."""
 
 from importlib.util import find_spec
-from numbers import Integral
 
 import numpy as np
 import pytest
 import torch
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.utils import estimator_checks
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
-from skae._sklearn.params import Number, OneOf
-from skae.objectives import Laplace
+from skae.objectives import Bernoulli, Laplace, NegativeBinomial, Poisson, SquaredError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -116,6 +113,22 @@ def test_estimator_checks_in_float32(estimator, check):
     check(estimator)
 
 
+# -- rows that must not be negative ------------------------------------------------------------
+
+NON_NEGATIVE = [
+    AutoencoderTransformer(loss="poisson", **SMALL),
+    AutoencoderTransformer(loss=Poisson(), init="random", **SMALL),
+    VQVAETransformer(loss="poisson", **SMALL),
+    VQVAETransformer(loss=Poisson(), encode="codes", **SMALL),
+]
+
+
+@parametrize_with_checks(NON_NEGATIVE)
+def test_estimator_checks_of_non_negative_rows(estimator, check):
+    """Every estimator check passes where a tag tells the checks that rows are not negative."""
+    check(estimator)
+
+
 def further_check(name):
     """Return a check by its name, which is not part of scikit-learn's documented interface."""
     if not hasattr(estimator_checks, name):
@@ -139,37 +152,95 @@ def test_further_checks_exist(name):
     assert callable(getattr(estimator_checks, name, None))
 
 
-def in_sklearn_words(constraint):
-    """Return one of our constraints as scikit-learn writes it, for it to find bad values."""
-    if isinstance(constraint, OneOf):
-        return StrOptions(set(constraint.options))
-    if isinstance(constraint, Number):
-        as_bound = int if constraint.kind is Integral else float
-        low, high = (  # None stands for infinity
-            as_bound(bound) if np.isfinite(bound) else None
-            for bound in (constraint.low, constraint.high)
-        )
-        left, right = constraint.interval[0] == "[", constraint.interval[-1] == "]"
-        closed = {(1, 1): "both", (1, 0): "left", (0, 1): "right", (0, 0): "neither"}[left, right]
-        kind = Integral if constraint.kind is Integral else RealNotInt
-        return Interval(kind, low, high, closed=closed)
-    return type(None)  # a plain type: no bad value is made from it
-
-
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_param_validation(monkeypatch, estimator):
+def test_param_validation(estimator):
     """Values of a wrong type or range are refused in scikit-learn's words by all fit methods."""
-    # The check asks for two private things of scikit-learn: the class attribute from which it
-    # learns what each parameter may be, and the exception that its own validation raises. We
-    # have our own constraints, which raise ValueError, the public base of that exception.
-    check = further_check("check_param_validation")
-    translated = {
-        name: [in_sklearn_words(constraint) for constraint in constraints]
-        for name, constraints in estimator._constraints.items()
-    }
-    monkeypatch.setattr(estimator, "_parameter_constraints", translated, raising=False)
-    monkeypatch.setattr(estimator_checks, "InvalidParameterError", ValueError)
-    check(estimator.__name__, estimator())
+    further_check("check_param_validation")(estimator.__name__, estimator())
+
+
+# No tag asks scikit-learn's checks for whole numbers, which discrete likelihoods need, or for
+# values up to 1, which Bernoulli's needs: these estimators fail the checks on the rows they bring.
+COUNTING = [VAETransformer(likelihood=name, **SMALL) for name in ("poisson", "negative_binomial")]
+BINARY = [
+    VAETransformer(likelihood="bernoulli", **SMALL),
+    AutoencoderTransformer(loss="bernoulli", **SMALL),
+    VQVAETransformer(loss="bernoulli", **SMALL),
+]
+
+
+def make_checks_round(monkeypatch, most):
+    """Have scikit-learn's checks make rows of whole numbers, none of which is larger than `most`.
+
+    The function that makes rows follow an estimator's tags is private.
+    """
+    follow_tags = further_check("_enforce_estimator_tags_X")
+
+    def round_too(*arguments, **options):
+        made = follow_tags(*arguments, **options)
+        if isinstance(made, tuple):
+            return tuple(np.minimum(np.rint(each), most) for each in made)
+        return np.minimum(np.rint(made), most)
+
+    monkeypatch.setattr(estimator_checks, "_enforce_estimator_tags_X", round_too)
+
+
+@pytest.mark.filterwarnings("ignore:.+ of .+ components are active:UserWarning")
+@parametrize_with_checks(COUNTING)
+def test_estimator_checks_of_counts(estimator, check, monkeypatch):
+    """Every estimator check passes once its rows are whole numbers."""
+    make_checks_round(monkeypatch, most=np.inf)
+    check(estimator)
+
+
+@pytest.mark.filterwarnings("ignore:.+ of .+ components are active:UserWarning")
+@parametrize_with_checks(BINARY)
+def test_estimator_checks_of_binary_rows(estimator, check, monkeypatch):
+    """Every estimator check passes once its rows are zeros and ones."""
+    make_checks_round(monkeypatch, most=1)
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", [*COUNTING, *BINARY], ids=repr)
+def test_rows_of_the_checks_need_rounding(estimator):
+    """As they are, they are refused for their values, whatever their tag says."""
+    with pytest.raises(ValueError, match=r"whole numbers|values in \[0, 1\]"):
+        estimator_checks.check_estimators_dtypes(type(estimator).__name__, estimator)
+
+
+class Shy:
+    """An object that no slot takes, with an attribute that means something else."""
+
+    non_negative = "perhaps"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        *((estimator(), False) for estimator in ESTIMATORS),
+        (AutoencoderTransformer(loss="poisson"), True),
+        (AutoencoderTransformer(loss=Poisson()), True),
+        (AutoencoderTransformer(loss="bernoulli"), True),
+        (AutoencoderTransformer(loss="huber"), False),
+        (AutoencoderTransformer(loss=SquaredError()), False),
+        (VQVAETransformer(loss="bernoulli"), True),
+        (VQVAETransformer(loss=Bernoulli()), True),
+        (VAETransformer(likelihood="poisson"), True),
+        (VAETransformer(likelihood="bernoulli"), True),
+        (VAETransformer(likelihood="negative_binomial"), True),
+        (VAETransformer(likelihood=NegativeBinomial(0.1)), True),
+        (VAETransformer(likelihood=Laplace()), False),
+        # What no slot takes is reported by fit, not by tags.
+        (AutoencoderTransformer(loss="poison"), False),
+        (AutoencoderTransformer(loss=None), False),
+        (AutoencoderTransformer(loss=["poisson"]), False),
+        (VQVAETransformer(loss=Shy()), False),
+        (VAETransformer(likelihood=np.ones(3)), False),
+    ],
+    ids=lambda value: repr(value).replace("\n", ""),
+)
+def test_tag_of_rows_that_must_not_be_negative(estimator, expected):
+    """The slot's word or object decides, whatever is in it."""
+    assert get_tags(estimator).input_tags.positive_only is expected
 
 
 # -- array-API input -------------------------------------------------------------------------

@@ -10,7 +10,16 @@ from scipy.special import expit
 from sklearn.base import clone
 from sklearn.preprocessing import MinMaxScaler
 
-from skae.objectives import AbsoluteError, Bernoulli, Gaussian, Huber, Loss, Poisson, SquaredError
+from skae.objectives import (
+    AbsoluteError,
+    Bernoulli,
+    Gaussian,
+    Huber,
+    Loss,
+    NegativeBinomial,
+    Poisson,
+    SquaredError,
+)
 
 LOSSES = [
     AbsoluteError(),
@@ -180,6 +189,28 @@ def test_values_outside_of_the_support_are_refused(loss, low, high, words):
     """The message names the loss, the first feature that is wrong and its value."""
     with pytest.raises(ValueError, match=f"{type(loss).__name__}.*{words}"):
         loss.check_support(np.array(low, dtype=float), np.array(high, dtype=float))
+
+
+@pytest.mark.parametrize("loss", [Bernoulli(), Poisson(), NegativeBinomial()])
+def test_negative_values_are_reported_as_such(loss):
+    """Scikit-learn's checks look for these words, wherever other values are too large."""
+    assert loss.non_negative
+    low, high = np.array([0.0, 0.0, -2.0]), np.array([1.0, 1e40, 1.0])
+    with pytest.raises(ValueError, match=r"^Negative values in data.* feature 2 of X .* -2\.0"):
+        loss.check_support(low, high)
+
+
+def test_a_loss_that_says_so_refuses_negative_values():
+    """A class of one's own sets the attribute; others are defined for any real numbers."""
+
+    class Relative(SquaredError):
+        non_negative = True
+
+    assert not SquaredError().non_negative
+    zero, one = np.zeros(2), np.ones(2)
+    Relative().check_support(zero, 1e9 * one)
+    with pytest.raises(ValueError, match=r"^Negative values in data: Relative is .* feature 0"):
+        Relative().check_support(-one, one)
 
 
 def test_values_on_the_borders_are_accepted():
