@@ -13,14 +13,16 @@ from .._runtime.threads import threads_for
 from .rows import dense_blocks
 from .scaling import Scaling
 
+_ROWS_AT_ONCE = 256
+
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Orthonormal directions in which a network can be trained instead of among all features.
+    """Orthonormal directions in which a network is trained instead of among all features.
 
-    A row has a coordinate along each direction, and a last one: the length of what they leave of
-    it. Squared distances of such rows, and from rows in the span of the directions, are those of
-    the rows themselves.
+    A row has a coordinate along each direction, and a last one: the length of what the directions
+    leave of it. Distances between rows and reconstructions that lie in the span of the directions
+    are those of the rows themselves.
 
     Attributes
     ----------
@@ -33,34 +35,25 @@ class Coordinates:
     axes: np.ndarray
     scaling: Scaling
 
-    @property
-    def n_features(self) -> int:
-        """Number of features."""
-        return self.axes.shape[1]
-
-    @property
-    def origin(self) -> np.ndarray:
-        """What has coordinates of zero, in scaled units, (n_features,)."""
-        return self.scaling.to_scaled(self.scaling.mean)
-
-    def matrix(self) -> np.ndarray:
-        """Return the map to coordinates, (n_axes + 1, n_features); its last row is zero."""
-        return np.vstack([self.axes, np.zeros((1, self.n_features))])
-
     def of(self, X: Any) -> np.ndarray:
-        """Return the coordinates of rows X, dense or CSR, in their units and dtype."""
-        axes, mean = torch.from_numpy(self.axes.T), self.scaling.mean
-        with threads_for(self.axes.size):
-            if sparse.issparse(X):
-                along = X @ self.axes.T - mean @ self.axes.T
-                squares = X.multiply(X).sum(1) - 2 * (X @ mean) + mean @ mean
-                squares = np.asarray(squares).ravel()
-            else:
-                blocks = (torch.from_numpy(block - mean) for block in dense_blocks(X))
-                pairs = [(block @ axes, block.square().sum(1)) for block in blocks]
-                along, squares = (torch.cat(part).numpy() for part in zip(*pairs, strict=True))
+        """Return the coordinates of rows X, dense or CSR, in their unit and dtype."""
+        with threads_for(_ROWS_AT_ONCE * self.axes.size):
+            along, squares = self._products(X)
         beyond = np.sqrt(np.maximum(squares - np.square(along).sum(1), 0.0))
         return np.column_stack([along, beyond]).astype(X.dtype, copy=False)
+
+    def _products(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return products of centred rows with the axes, and the rows' sums of squares."""
+        mean = self.scaling.mean
+        if sparse.issparse(X):
+            along = X @ self.axes.T - self.axes @ mean
+            squares = np.ravel(X.multiply(X).sum(1)) - 2 * (X @ mean) + mean @ mean
+            return along, squares
+        axes = torch.from_numpy(self.axes).T
+        centred = (torch.from_numpy(block - mean) for block in dense_blocks(X, _ROWS_AT_ONCE))
+        pairs = [(block @ axes, block.square().sum(1)) for block in centred]
+        along, squares = (torch.cat(parts).numpy() for parts in zip(*pairs, strict=True))
+        return along, squares
 
     def scaling_of(self, rows: np.ndarray) -> Scaling:
         """Return the scaling of rows in coordinates: the same number, and nothing subtracted."""

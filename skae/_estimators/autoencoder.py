@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -455,7 +456,8 @@ default=None
         compared = held_out is not None or self.n_iter_ == 0
         if start is not None and compared and not self._activation.keeps_axes:
             self.gain_over_pca_ = gain(start, self._net, held_out, self.mean_, device)
-        how = {"jointly": not self._keeps_axes}
+        n_directions = X.shape[0] if self._wide else min(X.shape)  # wide rows are fewer
+        how = {"jointly": not self._keeps_axes, "n_directions": n_directions}
         description = Description(self._net, X, self.mean_, self._basis_of, device, **how)
         if (fraction := self._score_to_reach()) is not None:
             description.truncate(fraction, X if held_out is None else held_out)
@@ -470,6 +472,8 @@ default=None
         unit = 1.0 if self._activation.gives_unit_codes else self._net.scaling.unit
         if self.ordered:
             return untouched_basis(moments, unit)
+        if self._wide:  # signs are chosen by features
+            moments = replace(moments, cross=self._wide.by_feature(moments.cross.T).T)
         return permuted_basis(moments, unit) if self._keeps_axes else rotated_basis(moments)
 
     @property

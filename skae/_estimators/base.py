@@ -88,6 +88,7 @@ default=None
             draft.__dict__.pop("scores_per_init_", None)
             compared = draft._fit(X, X_val)
             del draft._recipe
+            draft.__dict__.pop("_wide", None)
         return self._score(compared) if scored else math.nan
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from torch import Generator
 
 from .._data.batches import Rows, StreamedRows
 from .._data.centred import CentredRows
+from .._data.coordinates import Coordinates
 from .._data.rows import ColumnSummary, summarize
 from .._data.scaling import Scaling, fit_scaling
 from .._inference.fitted import FittedNet, NotFiniteError
@@ -27,7 +28,7 @@ from .._runtime.device import resolve_device
 from .._sklearn.inputs import check_rows
 from .._sklearn.params import SHARED_CONSTRAINTS, Constraints, check_parameters
 from .._sklearn.state import GuardedState
-from .._training.defaults import count_held_out, hidden_widths, rows_per_batch
+from .._training.defaults import count_coordinates, count_held_out, hidden_widths, rows_per_batch
 from .._training.loop import History
 from .._training.trainer import Trainer, make_shared_generator
 from .._training.validation import ValidationPlan
@@ -35,6 +36,7 @@ from ..exceptions import ConvergenceError
 from ..modules import Core, build_core
 from ..objectives._schedules import check_schedule
 from .recipe import Recipe
+from .wide import WideFit
 
 # Where nothing is held out, so many training rows decide whether the start is kept.
 _MOST_COMPARED = 10_000
@@ -70,7 +72,8 @@ class Fitting(GuardedState, ABC):
     it makes of rows (`_encoding`), what its codes mean (`_describe`), which attributes it publishes
     (`_publish`), and how it draws (`_draw`).
 
-    `_recipe` is there while a fit lasts, and not after it.
+    `_recipe` is there while a fit lasts, and not after it, as is `_wide` where a network is trained
+    in coordinates: rows, network and `mean_` are then those of coordinates until it is published.
     """
 
     _parameter_constraints: ClassVar[Constraints] = SHARED_CONSTRAINTS
@@ -88,6 +91,7 @@ class Fitting(GuardedState, ABC):
     _net: FittedNet
     _optimizer: list[np.ndarray] | None
     _recipe: Recipe
+    _wide: WideFit | None = None
 
     # Parameters that a fitted network cannot change any more.
     _architecture: ClassVar[tuple[str, ...]] = (
@@ -146,6 +150,9 @@ class Fitting(GuardedState, ABC):
     def _publish(self, encoding: Encoding, n_before: int) -> None:
         """Set the family's fitted attributes from rows and the `n_before` rows they describe."""
 
+    def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
+        """Set the attributes that are measured feature by feature, of rows of all features."""
+
     @abstractmethod
     def _squared_errors(self, X: Any) -> np.ndarray:
         """Return each row's squared reconstruction error, in X's units."""
@@ -177,23 +184,24 @@ class Fitting(GuardedState, ABC):
         order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
         training = np.sort(order[n_held_out:])
         begin = self._begin if first else self._resume
-        trainer, self.mean_ = begin(X, training, generator)
-        held_out, max_epochs = None, self._most_epochs(X)
+        trainer, self.mean_, rows_in = begin(X, training, generator)
+        held_out, max_epochs, compared = None, self._most_epochs(X), X
         if X_val is not None:
-            held_out = check_rows(self, X_val, reset=False)
-            self._check_values(held_out, trainer.scaling, summarize(held_out))
+            compared = check_rows(self, X_val, reset=False)
+            self._check_values(compared, self._scaling_of(trainer), summarize(compared))
+            held_out = compared if self._wide is None else self._wide.coordinates.of(compared)
         elif n_held_out:
-            held_out = X[np.sort(order[:n_held_out])]
+            held_out = rows_in[np.sort(order[:n_held_out])]
         elif self.early_stopping == "auto" and self._recipe.starts_at_a_fit:
             max_epochs = 0  # too few rows to decide whether an epoch is better than the start
         start = trainer.fitted_net() if first and self._recipe.starts_at_a_fit else None
         if held_out is not None:
             validation = trainer.rows(held_out)
         elif max_epochs and self._recipe.starts_at_pca and not trainer.step.objective.adversarial:
-            validation = trainer.rows(X, training[:: -(-len(training) // _MOST_COMPARED)])
+            validation = trainer.rows(rows_in, training[:: -(-len(training) // _MOST_COMPARED)])
         else:
             validation = None
-        rows = trainer.rows(X, training)
+        rows = trainer.rows(rows_in, training)
         plan = self._plan(trainer, validation, stops_training=held_out is not None)
         history = self._train(trainer, rows, plan, max_epochs)
         self.n_samples_ = X.shape[0]
@@ -202,9 +210,14 @@ class Fitting(GuardedState, ABC):
         self.validation_loss_curve_ = history.validation_loss_curve
         self._commit(trainer, history)
         del trainer, rows, validation, plan
-        with self._overflow_is_divergence(X):
-            self._publish(self._describe(X, held_out, start), n_before=0)
-        return X if X_val is None else held_out
+        with self._overflow_is_divergence(rows_in):
+            encoding = self._describe(rows_in, held_out, start)
+            self._publish(encoding, n_before=0)
+            if self._wide is not None:
+                self._net = self._wide.widened(self._net)
+                self.mean_ = self._net.scaling.mean
+            self._publish_by_feature(replace(encoding, rows=X), n_before=0)
+        return compared
 
     def _partial_fit(self, X: Any) -> None:
         first = not self.__sklearn_is_fitted__()
@@ -218,7 +231,7 @@ class Fitting(GuardedState, ABC):
             )
         begin = partial(self._begin, more_to_come=True) if first else self._resume
         every, generator = np.arange(X.shape[0]), make_shared_generator(self.random_state)
-        trainer, mean = begin(X, every, generator)
+        trainer, mean, _ = begin(X, every, generator)
         if first:
             self.mean_, self.n_samples_, self.n_iter_ = mean, 0, 0
             self.loss_curve_, self.validation_loss_curve_ = [], []
@@ -239,7 +252,9 @@ class Fitting(GuardedState, ABC):
         self._commit(trainer, history, basis=self._net.basis)
         self._optimizer = trainer.step.export_optimizer()
         with self._overflow_is_divergence(X):
-            self._publish(self._encoding(X), n_before)
+            encoding = self._encoding(X)
+            self._publish(encoding, n_before)
+            self._publish_by_feature(encoding, n_before)
 
     def _enter(self, X: Any, X_val: Any = None) -> Any:
         self._recipe = self._checked_recipe(X_val)
@@ -261,8 +276,12 @@ class Fitting(GuardedState, ABC):
 
     def _begin(
         self, X: Any, training: np.ndarray, generator: Generator, *, more_to_come: bool = False
-    ) -> tuple[Trainer, np.ndarray]:
-        """Start anew: scaling, network, its start. Return them and the mean of X."""
+    ) -> tuple[Trainer, np.ndarray, Any]:
+        """Start anew: scaling, network, its start.
+
+        Return them, and the rows that the network is trained on with their mean: X, or its
+        coordinates.
+        """
         scaling = fit_scaling(X, self.scale)
         self._check_values(X, scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
         axes = self._principal_axes(X, scaling)
@@ -283,10 +302,40 @@ class Fitting(GuardedState, ABC):
         )
         core = build(generator=generator)
         core.leave_out(torch.from_numpy(scaling.constant))
-        self._start(core, axes if self._recipe.starts_at_pca else None, scaling, rows, generator)
+        start = axes.first(self.n_components_) if axes and self._recipe.starts_at_pca else None
+        self._start(core, start, scaling, rows, generator)
         if not more_to_come:
+            X, scaling = self._in_coordinates(X, core, axes, scaling)
+            rows = StreamedRows(X, training, scaling, torch.device("cpu"))
             self._pretrain(core, scaling, rows, generator)
-        return self._open(build, core, scaling, generator), scaling.mean
+        return self._open(build, core, scaling, generator), scaling.mean, X
+
+    def _in_coordinates(
+        self, X: Any, core: Core, axes: PrincipalAxes | None, scaling: Scaling
+    ) -> tuple[Any, Scaling]:
+        """Return rows and scaling to train with: in coordinates if there are any to use."""
+        n_axes, n_features = self._n_coordinates(X, scaling), X.shape[1]
+        recipe = self._recipe.in_coordinates(n_features) if n_axes else None
+        if axes is None or recipe is None:
+            return X, scaling
+        leading = axes.components[:n_axes][axes.variances[:n_axes] > 0]
+        coordinates = Coordinates(leading, scaling)
+        self._wide, self._recipe = WideFit(coordinates, self._recipe), recipe
+        self._wide.narrow(core)
+        rows = coordinates.of(X)
+        return rows, coordinates.scaling_of(rows)
+
+    def _n_coordinates(self, X: Any, scaling: Scaling) -> int:
+        """Return in how many coordinates of X a built-in network is trained; 0 is for none."""
+        built_in = self.encoder is None and self.decoder is None
+        if not built_in or not scaling.is_uniform or self._recipe.in_coordinates(1) is None:
+            return 0
+        n_axes = count_coordinates(X.shape[0], X.shape[1], self.n_components_)
+        return n_axes if self._most_epochs(X) else min(n_axes, self.n_components_)
+
+    def _scaling_of(self, trainer: Trainer) -> Scaling:
+        """Return the scaling of rows of all features."""
+        return trainer.scaling if self._wide is None else self._wide.coordinates.scaling
 
     def _check_values(self, X: Any, scaling: Scaling, summary: ColumnSummary) -> None:
         """Refuse rows for which training is not defined."""
@@ -295,14 +344,14 @@ class Fitting(GuardedState, ABC):
 
     def _principal_axes(self, X: Any, scaling: Scaling) -> PrincipalAxes | None:
         """Set the number of components and return the axes that it, or the start, needs."""
-        width, fraction = self._wanted_components(X)
-        self.n_components_ = width
-        if fraction is None and not self._recipe.starts_at_pca:
+        self.n_components_, fraction = self._wanted_components(X)
+        n_axes = self._n_coordinates(X, scaling)
+        if fraction is None and not self._recipe.starts_at_pca and not n_axes:
             return None
-        axes = principal_axes(CentredRows(X, scaling), width, scaling.constant)
+        n_axes = max(n_axes, self.n_components_)
+        axes = principal_axes(CentredRows(X, scaling), n_axes, scaling.constant)
         if fraction is not None and scaling.is_uniform:
-            axes = axes.reaching(fraction)
-            self.n_components_ = len(axes.variances)
+            self.n_components_ = len(axes.reaching(fraction).variances)
         return axes
 
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
@@ -326,8 +375,8 @@ class Fitting(GuardedState, ABC):
 
     def _resume(
         self, X: Any, training: np.ndarray, generator: Generator
-    ) -> tuple[Trainer, np.ndarray]:
-        """Go on from the fitted network. Return it and the mean of X."""
+    ) -> tuple[Trainer, np.ndarray, Any]:
+        """Go on from the fitted network. Return it, X's mean and X."""
         for name, fitted in self._fitted_with.items():
             wanted = getattr(self, name)
             if not same(wanted, fitted):
@@ -338,7 +387,7 @@ class Fitting(GuardedState, ABC):
                 )
         net, summary = self._net, summarize(X)
         self._check_values(X, net.scaling, summary)
-        return self._open(net.build, net.make_core(), net.scaling, generator), summary.mean
+        return self._open(net.build, net.make_core(), net.scaling, generator), summary.mean, X
 
     def _open(
         self, build: partial[Core], core: Core, scaling: Scaling, generator: Generator

@@ -56,6 +56,8 @@ class Description:
         Where the network is evaluated.
     jointly : bool
         Whether `choose_basis` needs the codes' covariance, and not only their variances.
+    n_directions : int
+        Number of directions in which so many rows of so many features vary at most.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Description:
         device: torch.device,
         *,
         jointly: bool,
+        n_directions: int,
     ) -> None:
         self.net, self.X, self.mean, self.device = net, X, mean, device
+        self._n_directions = n_directions
         self._raw = self._encode(X)
         self._moments = code_moments(X, self._raw, mean, self._make_decode, jointly=jointly)
         net.basis, self._variances = choose_basis(self._moments)
@@ -111,7 +115,7 @@ class Description:
         unexplained = moments.unexplained
         if k < self._raw.shape[1]:
             unexplained = float(self.net.squared_errors(X, self.device).sum())
-        n_free, n_left_out = max(n_samples - 1, 1), min(X.shape) - k
+        n_free, n_left_out = max(n_samples - 1, 1), self._n_directions - k
         variance = self._variances[:k] * n_samples / n_free
         return {
             "n_components_": k,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,8 +19,9 @@ from ..objectives import (
     Objective,
     Term,
 )
+from ..objectives._corruptions import _WithoutLast
 from ..objectives._losses import for_scaled_rows
-from ..objectives._objective import check_weight
+from ..objectives._objective import FORMULAS, bound_by, check_weight
 from ..objectives._schedules import check_schedule
 from ..quantization import Quantization
 
@@ -79,6 +80,17 @@ class Recipe:
         if self.loss.is_squared:
             return float((scaling.variance / scaling.scale**2).sum())
         return float(len(scaling.mean))
+
+    def in_coordinates(self, n_features: int) -> Recipe | None:
+        """Return what is minimised where rows are given by coordinates, if that is the same.
+
+        It is for losses that depend on distances alone, for terms of ours, which are of codes, and
+        without corruption.
+        """
+        loss = bound_by(self.loss, FORMULAS, "in_coordinates")(n_features)
+        if loss is None or self.corruption or not all(map(_is_built_in, self.terms)):
+            return None
+        return replace(self, loss=loss, corruption=_WithoutLast())
 
     def check(self) -> Recipe:
         """Check the parameters of all parts and return the recipe.

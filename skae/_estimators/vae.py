@@ -488,6 +488,8 @@ Likelihood, default="gaussian"
         rows_bound = partial(bound, likelihood=term)
         how = {"known": False, "in_order": in_order}
         bounds = self._net.map_rows(rows_bound, X, device, np.float64, **how)
+        if self._wide:
+            scaling = self._wide.coordinates.scaling
         return bounds if likelihood.raw_target else bounds - scaling.log_volume
 
     def _posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -533,7 +535,8 @@ Likelihood, default="gaussian"
         means, deviations = self._posterior(X)
         divergences = divergence_per_code(means, deviations)
         origin, device = np.zeros(self.n_components_), evaluation_device(self.device)
-        signs = signs_of(loadings(self._net, origin, device) / self._net.scaling.scale)
+        directions = loadings(self._net, origin, device) / self._net.scaling.scale
+        signs = signs_of(self._wide.by_feature(directions) if self._wide else directions)
         order = np.argsort(-divergences, kind="stable")
         self._net.basis = sorted_basis(order, signs[order])
         means = means[:, order] * signs[order].astype(means.dtype)

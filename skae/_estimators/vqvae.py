@@ -615,10 +615,9 @@ default="squared_error"
         self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
         if not n_before:
             self._warn_of_unused(len(codes))
-        self._publish_noise(encoding, n_before)
         self._learn_prior(codes, n_before)
 
-    def _publish_noise(self, encoding: Encoding, n_before: int) -> None:
+    def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
         """Measure what reconstructions miss, by feature."""
         X, codes = encoding.rows, encoding.codes
         n_rows = max(1, min(_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED // X.shape[1]))

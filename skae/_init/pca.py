@@ -81,12 +81,15 @@ class PrincipalAxes:
     def reaching(self, fraction: float) -> PrincipalAxes:
         """Return the fewest leading axes with more than `fraction` of all variance, as PCA does."""
         n_axes, n_features = self.components.shape
-        left = self.residual * (n_features - n_axes)
         explained = np.cumsum(self.variances)
-        wanted = fraction * (explained[-1] + left)
+        wanted = fraction * (explained[-1] + self.residual * (n_features - n_axes))
         k = int(np.searchsorted(explained, wanted, side="right")) + 1
-        k = min(k, n_axes)
-        beyond = left + self.variances[k:].sum()
+        return self.first(min(k, n_axes))
+
+    def first(self, k: int) -> PrincipalAxes:
+        """Return the k leading axes."""
+        n_axes, n_features = self.components.shape
+        beyond = self.residual * (n_features - n_axes) + self.variances[k:].sum()
         residual = beyond / (n_features - k) if k < n_features else 0.0
         return PrincipalAxes(self.components[:k], self.variances[:k], float(residual))
 

@@ -11,6 +11,18 @@ _STEPS_OF_PRIOR, _EPOCHS_OF_PRIOR = 1500, (5, 50)
 _FEWEST_PER_BATCH, _MOST_PER_BATCH = 32, 512
 _STEPS_PER_EPOCH = 200
 _FEWEST_HELD_OUT = 5
+_FEWEST_WIDE, _MOST_COORDINATES = 1024, 1024
+
+
+def count_coordinates(n_samples: int, n_features: int, n_components: int) -> int:
+    """Return in how many principal coordinates a network is trained; 0 is for all features.
+
+    It pays for wide rows, of which there are fewer than features; up to 1025 rows have no more
+    coordinates than these.
+    """
+    if n_samples >= n_features or n_features < _FEWEST_WIDE:
+        return 0
+    return min(n_samples, n_features, max(_MOST_COORDINATES, 2 * n_components))
 
 
 def hidden_widths(sizes: Sequence[int] | str, n_features: int) -> list[int]:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from ._network import Move
+
 # What is drawn at random for a batch, by name; row i of each belongs to row i of the batch.
 Noise = Mapping[str, Tensor]
 
@@ -86,6 +88,11 @@ class Core(nn.Module):
         starts = ((self.encoder, encode, bias - encode @ shift), (self.decoder, decode, offset))
         for part, weight, offset in starts:
             part.start_at(*(torch.tensor(array, device="cpu") for array in (weight, offset)))
+
+    def move(self, move: Move) -> None:
+        """Work with rows that have been moved, as with those before."""
+        self.encoder.read_moved(move)
+        self.decoder.write_moved(move)
 
     @property
     def has_custom_parts(self) -> bool:

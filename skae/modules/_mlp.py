@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from ._network import Dense, DenseLayers, Network
+from ._network import Dense, DenseLayers, Move, Network
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
@@ -36,6 +36,12 @@ def linear(n_in: int, n_out: int, generator: Generator) -> nn.Linear:
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    """Give a layer other weights, of other shapes."""
+    layer.weight, layer.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
+    layer.out_features, layer.in_features = weight.shape
 
 
 class MLP(Network):
@@ -180,6 +186,25 @@ class MLP(Network):
             layer.weight[constant] = 0.0
             layer.bias[constant] = 0.0
 
+    @torch.no_grad()
+    def read_moved(self, move: Move) -> None:
+        """Take inputs that have been moved, and return what it did for those before."""
+        for layer in self._outer_layers(0):
+            weight = layer.weight.double()
+            moved = weight @ move.matrix.T
+            _set(layer, moved, layer.bias + weight @ move.origin - moved @ move.image)
+        self.n_in = len(move.image)
+
+    @torch.no_grad()
+    def write_moved(self, move: Move) -> None:
+        """Return what it returned, moved."""
+        layers, origin, image = self._outer_layers(-1), move.origin, move.image
+        for i, layer in enumerate(layers):
+            bias = layer.bias - origin if i == 0 else layer.bias.double()
+            moved = move.matrix @ bias
+            _set(layer, move.matrix @ layer.weight.double(), moved + image if i == 0 else moved)
+        self.n_out = len(image)
+
     def _outer_layers(self, position: int) -> list[nn.Linear]:
         """Return the first (0) or last (-1) linear layer of each path."""
         layers = [self.linear, self.layers[position] if len(self.layers) else None]
@@ -313,3 +338,10 @@ class MirroredMLP(Network):
     def silence_outputs(self, constant: Tensor) -> None:
         """Zero the outputs of targets that never vary; the tied weights of these are zero."""
         self.biases[0][constant] = 0.0
+
+    @torch.no_grad()
+    def write_moved(self, move: Move) -> None:
+        """Return what it returned, moved: the weights are the perceptron's, which have been."""
+        moved = move.matrix @ (self.biases[0] - move.origin) + move.image
+        self.biases[0] = nn.Parameter(moved.float())
+        self.n_out = len(move.image)

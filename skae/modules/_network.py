@@ -24,6 +24,19 @@ class DenseLayers(NamedTuple):
     linear: Dense | None
 
 
+class Move(NamedTuple):
+    """An isometry ``(x - origin) @ matrix.T + image``, whose inverse has the matrix transposed."""
+
+    matrix: Tensor  # (n_after, n_before), float64
+    origin: Tensor  # (n_before,)
+    image: Tensor  # (n_after,)
+
+    @property
+    def inverse(self) -> Move:
+        """The way back, of what lies in the image."""
+        return Move(self.matrix.T, self.image, self.origin)
+
+
 class Network(nn.Module):
     """Base of encoders and decoders: what it says is what the rest of the package goes by.
 
@@ -80,3 +93,23 @@ class Network(nn.Module):
 
     def silence_outputs(self, constant: Tensor) -> None:
         """Return zeros for targets that never vary, a mask of shape (n_out,), where it can."""
+
+    def read_moved(self, move: Move) -> None:
+        """Take inputs that have been moved, and return what it did for those before.
+
+        Raises
+        ------
+        TypeError
+            If the network cannot.
+        """
+        raise TypeError(f"{type(self).__name__} cannot read rows in coordinates.")
+
+    def write_moved(self, move: Move) -> None:
+        """Return what it returned, moved.
+
+        Raises
+        ------
+        TypeError
+            If the network cannot.
+        """
+        raise TypeError(f"{type(self).__name__} cannot write rows in coordinates.")

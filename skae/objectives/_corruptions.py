@@ -178,3 +178,12 @@ def _other_rows(x: Tensor, generator: Generator) -> Tensor:
     steps = torch.randint(1, max(n_rows, 2), x.shape, generator=generator, device="cpu")
     own_rows = torch.arange(n_rows, device="cpu")[:, None]
     return ((own_rows + steps) % n_rows).to(x.device)
+
+
+class _WithoutLast(Corruption):
+    """Hide the last coordinate of rows, see `Loss.in_coordinates`, from the encoder."""
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        """Return the batch, the last column zero."""
+        x[:, -1] = 0.0
+        return x

@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from ._buffers import Bound, Buffers, in_turn
 from ._checks import check_choice, check_per_row
-from ._losses import Loss, check_range
+from ._losses import Loss, check_range, pinned, pinning
 from ._schedules import Schedule
 
 # Features that are always 0 (or 1) would need infinite logits; this close to it costs 1e-6 nats.
@@ -208,6 +208,43 @@ class Gaussian(Likelihood):
         """Return the variance."""
         return dispersion
 
+    def in_coordinates(self, n_features: int) -> Loss | None:
+        """Return the likelihood of coordinates, if all features have one variance."""
+        if self.per_feature:
+            return None
+        return _CoordinatesGaussian(self.noise_variance, self.weight, n_features)
+
+
+class _CoordinatesGaussian(Gaussian):
+    """Gaussian noise of features, for rows in coordinates; see `Loss.in_coordinates`."""
+
+    def __init__(
+        self, noise_variance: str | float, weight: float | Schedule, n_features: int
+    ) -> None:
+        super().__init__(noise_variance, weight)
+        self.n_features = n_features
+
+    def log_prob(self, x: Tensor, output: Tensor, dispersion: Any) -> Tensor:
+        """Return the log-density per row, shape (batch,)."""
+        distances = (x - pinned(output)).square().sum(1)
+        log_normalizer = self.n_features * (2 * math.pi * dispersion).log()
+        return -0.5 * (distances / dispersion + log_normalizer)
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what writes the gradient, pins it, and brings what is observed to features."""
+        fixed = is_fixed(self, "noise_variance")
+        share, observed = buffers.x.shape[1] / self.n_features, buffers.residual
+        return in_turn(
+            _bind_scaled(buffers, None, 0.5, math.log(2 * math.pi), fixed, self.n_features),
+            pinning(buffers.grad.x_hat),
+            *([] if observed is None else [lambda: observed.mul_(share)]),
+        )
+
+    def residual(self, x: Tensor, output: Tensor) -> Tensor | None:
+        """Return what has the mean square of features as its mean."""
+        squares = super().residual(x, output)
+        return None if squares is None else squares * (x.shape[1] / self.n_features)
+
 
 class Laplace(Likelihood):
     r"""Laplace noise of learned or fixed scale, with heavier tails than a Gaussian's.
@@ -381,14 +418,16 @@ def _bind_scaled(
     factor: float,
     log_constant: float,
     fixed: bool,
+    n_features: int | None = None,
 ) -> Bound:
     """Return what adds ``factor * (error / dispersion + log(dispersion) + log_constant)``.
 
     The error is the product of the residual and what `derive` makes of it (itself, if that is
-    None), and the gradient is the latter over the dispersion, which may be `fixed`.
+    None), and the gradient is the latter over the dispersion, which may be `fixed`. Rows may stand
+    for another number of features than they have columns.
     """
     x, x_hat, gradient = buffers.x, buffers.out.x_hat, buffers.grad.x_hat
-    dispersion, (n_rows, n_features) = buffers.out.dispersion, x.shape
+    dispersion, n_rows, n_features = buffers.out.dispersion, len(x), n_features or x.shape[1]
     shape, residual = dispersion.shape, torch.zeros_like(x)
     derived = torch.zeros_like(x) if derive else residual
     share, flat = n_features / dispersion.numel(), (derived.view(-1), residual.view(-1))

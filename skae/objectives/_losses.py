@@ -67,6 +67,35 @@ class Loss(Term):
             advice = "Give it values that are neither centred nor standardized"
             check_range(self, low, high, (0, math.inf), advice)
 
+    def in_coordinates(self, n_features: int) -> Loss | None:
+        """Return the loss of rows in orthonormal coordinates instead of features, if there is one.
+
+        The last coordinate is the length of what the others leave of a row; the decoder does not
+        learn it, and is to return zero there.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of features.
+
+        Returns
+        -------
+        Loss or None
+            With the same values, plus a constant at most. None where distances are not all that
+            the loss depends on.
+        """
+        return None
+
+
+def pinned(x_hat: Tensor) -> Tensor:
+    """Return reconstructions of which the last coordinate has no gradient."""
+    return torch.cat([x_hat[:, :-1], x_hat[:, -1:].detach()], 1)
+
+
+def pinning(gradient: Tensor) -> Bound:
+    """Return what keeps the last coordinate of a gradient at zero."""
+    return lambda: gradient[:, -1].zero_()
+
 
 def for_scaled_rows(
     loss: Loss, center: np.ndarray, scale: np.ndarray, device: torch.device
@@ -108,6 +137,22 @@ class SquaredError(Loss):
             buffers.product(gradient, gradient),
             *buffers.scaled(gradient, 2 * buffers.factor),
         )
+
+    def in_coordinates(self, n_features: int) -> Loss | None:
+        """Return the squared error of coordinates."""
+        return _CoordinatesError(self.weight)
+
+
+class _CoordinatesError(SquaredError):
+    """Squared error of rows in coordinates, see `Loss.in_coordinates`."""
+
+    def __call__(self, x: Tensor, out: Any) -> Tensor:
+        """Return the squared error per row, shape (batch,)."""
+        return (x - pinned(out.x_hat)).square().sum(1)
+
+    def bind(self, buffers: Buffers) -> Bound:
+        """Return what the squared error binds, and pins the gradient."""
+        return in_turn(super().bind(buffers), pinning(buffers.grad.x_hat))
 
 
 class AbsoluteError(Loss):
