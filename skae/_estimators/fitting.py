@@ -164,6 +164,9 @@ class Fitting(GuardedState, ABC):
     def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
         """Train parts of the core, on the CPU, before the whole is trained."""
 
+    def _start_codes(self, core: Any, rows: StreamedRows, generator: Generator) -> None:
+        """Set what the core starts from among the codes of its encoder."""
+
     def _n_encoded(self) -> int:
         """Return the encoder's number of outputs."""
         return self.n_components_
@@ -308,6 +311,7 @@ class Fitting(GuardedState, ABC):
             X, scaling = self._in_coordinates(X, core, axes, scaling)
             rows = StreamedRows(X, training, scaling, torch.device("cpu"))
             self._pretrain(core, scaling, rows, generator)
+        self._start_codes(core, rows, generator)
         return self._open(build, core, scaling, generator), scaling.mean, X
 
     def _in_coordinates(

@@ -430,6 +430,8 @@ default="squared_error"
         if axes is not None:
             axes = axes.shared_out(self._count_parts(len(axes.variances)))
         start_at_axes(core, axes, self._recipe.loss, scaling)
+
+    def _start_codes(self, core: Any, rows: StreamedRows, generator: Generator) -> None:
         _, size, _ = core.quantizer.codebook.shape
         z = self._encodings(core, rows, _KMEANS_ROWS_PER_CODE * size, generator)
         with threads_for(z.numel() * size // _KMEANS_PIECES):

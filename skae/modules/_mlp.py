@@ -190,20 +190,25 @@ class MLP(Network):
     def read_moved(self, move: Move) -> None:
         """Take inputs that have been moved, and return what it did for those before."""
         for layer in self._outer_layers(0):
-            weight = layer.weight.double()
-            moved = weight @ move.matrix.T
-            _set(layer, moved, layer.bias + weight @ move.origin - moved @ move.image)
+            matrix, origin, image = self._as_exact_as(layer, move)
+            weight = layer.weight.to(matrix.dtype)
+            moved = weight @ matrix.T
+            _set(layer, moved, layer.bias + weight @ origin - moved @ image)
         self.n_in = len(move.image)
 
     @torch.no_grad()
     def write_moved(self, move: Move) -> None:
         """Return what it returned, moved."""
-        layers, origin, image = self._outer_layers(-1), move.origin, move.image
-        for i, layer in enumerate(layers):
-            bias = layer.bias - origin if i == 0 else layer.bias.double()
-            moved = move.matrix @ bias
-            _set(layer, move.matrix @ layer.weight.double(), moved + image if i == 0 else moved)
-        self.n_out = len(image)
+        for i, layer in enumerate(self._outer_layers(-1)):
+            matrix, origin, image = self._as_exact_as(layer, move)
+            weight, bias = layer.weight.to(matrix.dtype), layer.bias.to(matrix.dtype)
+            bias = matrix @ bias if i else matrix @ (bias - origin) + image
+            _set(layer, matrix @ weight, bias)
+        self.n_out = len(move.image)
+
+    def _as_exact_as(self, layer: nn.Linear, move: Move) -> Move:
+        """Return a move in float64 for the linear path, and in the layer's dtype for others."""
+        return move if layer is self.linear else Move(*(part.to(layer.weight) for part in move))
 
     def _outer_layers(self, position: int) -> list[nn.Linear]:
         """Return the first (0) or last (-1) linear layer of each path."""

@@ -88,6 +88,7 @@ def losses():
     """Return a strategy of losses with weights."""
     return st.one_of(
         st.builds(SquaredError, WEIGHTS),
+        st.builds(lambda weight: SquaredError(weight).in_coordinates(9), WEIGHTS),
         st.builds(AbsoluteError, WEIGHTS),
         st.builds(Huber, st.floats(0.1, 2), weight=WEIGHTS),
         st.builds(Bernoulli, weight=WEIGHTS),
@@ -119,8 +120,10 @@ def variational_autoencoders(draw, n_features, row_by_row):
     """Return a strategy of a variational autoencoder and its objective."""
     k = draw(st.integers(1, 4))
     noise = st.sampled_from(["shared", "per_feature"]) | st.floats(0.1, 2)
+    one_noise = st.just("shared") | st.floats(0.1, 2)
     likelihood = draw(
         st.builds(Gaussian, noise)
+        | st.builds(lambda noise: Gaussian(noise).in_coordinates(9), one_noise)
         | st.builds(Laplace, noise)
         | st.builds(Bernoulli)
         | st.builds(Poisson)
