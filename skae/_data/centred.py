@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
 
 from .rows import dense, dense_blocks
 from .scaling import Scaling
 
 _COLUMN_BYTES = 2**25
+_ROWS_AT_ONCE = 256
 
 
 class CentredRows:
@@ -62,3 +64,19 @@ class CentredRows:
             product += vector[start : start + len(block)] @ block
             start += len(block)
         return product
+
+    def gram_times(self, matrix: np.ndarray) -> np.ndarray:
+        """Multiply X'X by a matrix of shape (n_features, k) in one pass of the rows."""
+        if self.sparse:
+            scaled = matrix / self.scale[:, None]
+            along = self.X @ scaled - self.mean @ scaled
+            back = self.X.T @ along - np.outer(self.mean, along.sum(0))
+            return np.asarray(back / self.scale[:, None])
+        factor, product = (
+            torch.from_numpy(matrix),
+            torch.zeros(matrix.shape, dtype=torch.float64, device="cpu"),
+        )
+        for rows in dense_blocks(self.X, _ROWS_AT_ONCE):
+            block = torch.from_numpy((rows - self.mean) / self.scale)
+            product.addmm_(block.T, block @ factor)
+        return product.numpy()
