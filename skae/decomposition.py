@@ -460,6 +460,12 @@ class IncrementalPCA(_DropIn):
 
     tol: float = 0.0
 
+    @property
+    def var_(self) -> np.ndarray:
+        """Variance of each feature over the training rows, divided by their number."""
+        check_is_fitted(self)
+        return self._net.scaling.unit**2 * self._seen.variance
+
     _parameter_constraints: ClassVar[Constraints] = {
         **_TRAINING,
         "n_components": [integer("[1, inf)"), None],

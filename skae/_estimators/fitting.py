@@ -18,17 +18,23 @@ from torch import Generator
 
 from .._data.batches import Rows, StreamedRows
 from .._data.centred import CentredRows
-from .._data.coordinates import Coordinates
 from .._data.rows import ColumnSummary, summarize
 from .._data.scaling import Scaling, fit_scaling
 from .._inference.fitted import FittedNet, NotFiniteError
+from .._init.coordinates import Coordinates
 from .._init.pca import PrincipalAxes, principal_axes
 from .._latent.basis import Basis
 from .._runtime.device import resolve_device
 from .._sklearn.inputs import check_rows
 from .._sklearn.params import SHARED_CONSTRAINTS, Constraints, check_parameters
 from .._sklearn.state import GuardedState
-from .._training.defaults import count_coordinates, count_held_out, hidden_widths, rows_per_batch
+from .._training.defaults import (
+    count_coordinates,
+    count_held_out,
+    epochs_per_call,
+    hidden_widths,
+    rows_per_batch,
+)
 from .._training.loop import History
 from .._training.trainer import Trainer, make_shared_generator
 from .._training.validation import ValidationPlan
@@ -164,6 +170,10 @@ class Fitting(GuardedState, ABC):
     def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
         """Train parts of the core, on the CPU, before the whole is trained."""
 
+    def _follow(self, X: Any, trainer: Trainer) -> Basis | None:
+        """Let the start move with rows that come later, and return the basis of the codes."""
+        return self._net.basis
+
     def _start_codes(self, core: Any, rows: StreamedRows, generator: Generator) -> None:
         """Set what the core starts from among the codes of its encoder."""
 
@@ -186,6 +196,8 @@ class Fitting(GuardedState, ABC):
         generator = make_shared_generator(self.random_state)
         order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
         training = np.sort(order[n_held_out:])
+        if not first:
+            self.__dict__.pop("_seen", None)  # rows before are not among those of this fit
         begin = self._begin if first else self._resume
         trainer, self.mean_, rows_in = begin(X, training, generator)
         held_out, max_epochs, compared = None, self._most_epochs(X), X
@@ -243,16 +255,16 @@ class Fitting(GuardedState, ABC):
                 self._describe(X, None, None)
         elif self._optimizer is not None:
             trainer.step.import_optimizer(self._optimizer)
+        basis = self._net.basis if first else self._follow(X, trainer)
         plan, rows = self._plan(trainer, None), trainer.rows(X, every)
-        history = self._train(
-            trainer, rows, plan, max_epochs=min(1, self._most_epochs(X)), epochs_before=self.n_iter_
-        )
+        max_epochs = epochs_per_call(self.batch_size, X.shape[0]) if self._most_epochs(X) else 0
+        history = self._train(trainer, rows, plan, max_epochs, epochs_before=self.n_iter_)
         n_before = self.n_samples_
         self.n_samples_ = n_before + X.shape[0]
         self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
         self.n_iter_ += history.n_epochs
         self.loss_curve_ = self.loss_curve_ + history.loss_curve
-        self._commit(trainer, history, basis=self._net.basis)
+        self._commit(trainer, history, basis=basis)
         self._optimizer = trainer.step.export_optimizer()
         with self._overflow_is_divergence(X):
             encoding = self._encoding(X)

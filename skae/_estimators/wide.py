@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .._data.coordinates import Coordinates
 from .._inference.fitted import FittedNet
+from .._init.coordinates import Coordinates
 from ..modules import Core
 from ..modules._network import Move
 from .recipe import Recipe

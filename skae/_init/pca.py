@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .._data.centred import CentredRows
 from .._data.scaling import Scaling
+from .._latent.basis import signs_of
 from .._runtime.random import normal
 from .._runtime.threads import threads_for
 from ..modules import Core
@@ -142,8 +143,7 @@ def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -
     axes[squares <= rounding_error] = 0.0
     squares[squares <= rounding_error] = 0.0
     axes[:, constant] = 0.0
-    largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], axis=1)
-    axes *= np.where(largest < 0, -1.0, 1.0)
+    axes *= signs_of(axes)[:, None]
 
     components, variances = np.zeros((n_components, n_features)), np.zeros(n_components)
     components[:k], variances[:k] = axes, squares / n_samples

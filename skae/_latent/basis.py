@@ -77,6 +77,11 @@ class LatentBasis:
         origin = self.origin + self.backward[:, left] @ self.rest[left]
         return LatentBasis(origin, self.forward[kept], self.backward[:, kept], self.rest[kept])
 
+    def turned(self, rotation: np.ndarray) -> LatentBasis:
+        """Return the basis of the codes multiplied by an orthogonal matrix."""
+        forward, backward = rotation @ self.forward, self.backward @ rotation.T
+        return LatentBasis(self.origin, forward, backward, rotation @ self.rest)
+
     def divided_by(self, deviations: np.ndarray) -> LatentBasis:
         """Return the basis of the codes divided by `deviations`; zero where one is zero."""
         inverse = np.divide(1, deviations, out=np.zeros_like(deviations), where=deviations > 0)
@@ -112,7 +117,7 @@ class SortedBasis:
 
     def enter(self, raw: Tensor) -> Tensor:
         """Map raw codes (n_rows, n_raw) to codes (n_rows, n_components)."""
-        return self.of_each(raw) * torch.as_tensor(self.factor).to(raw)
+        return self.of_each(raw) * self._like(self.factor, raw)
 
     def of_each(self, raw: Tensor) -> Tensor:
         """Return what belongs to each raw code, (n_rows, n_raw), in the order of the codes."""
@@ -120,13 +125,17 @@ class SortedBasis:
 
     def leave(self, codes: Tensor) -> Tensor:
         """Map codes (n_rows, n_components) to raw codes (n_rows, n_raw)."""
-        raw = torch.as_tensor(self.origin).to(codes).expand(len(codes), -1)
+        raw = self._like(self.origin, codes).expand(len(codes), -1)
         order = torch.as_tensor(self.order, device=codes.device)
-        return raw.index_copy(1, order, codes / torch.as_tensor(self.divisor).to(codes))
+        return raw.index_copy(1, order, codes / self._like(self.divisor, codes))
 
     def through(self, jacobian: Tensor) -> Tensor:
         """Return derivatives in codes of what has derivatives (n, n_raw) in raw codes."""
-        return self.of_each(jacobian) / torch.as_tensor(self.divisor).to(jacobian)
+        return self.of_each(jacobian) / self._like(self.divisor, jacobian)
+
+    @staticmethod
+    def _like(values: np.ndarray, codes: Tensor) -> Tensor:
+        return torch.as_tensor(values, dtype=codes.dtype, device=codes.device)
 
     def first(self, n_components: int) -> SortedBasis:
         """Return the basis of the first codes; the others stay at rest."""

@@ -166,6 +166,15 @@ class MLP(Network):
         self.linear.bias.copy_(offset)
 
     @torch.no_grad()
+    def add_linear(self, weight: Tensor, offset: Tensor) -> None:
+        """Add a linear map to the linear path."""
+        if self.linear is None:
+            super().add_linear(weight, offset)
+            return
+        self.linear.weight.add_(weight.to(self.linear.weight))
+        self.linear.bias.add_(offset.to(self.linear.bias))
+
+    @torch.no_grad()
     def offset_outputs(self, offset: Tensor) -> None:
         """Start with outputs around `offset`, shape (n_out,)."""
         self._outer_layers(-1)[-1].bias.copy_(offset)
@@ -333,6 +342,11 @@ class MirroredMLP(Network):
         """
         zero = torch.zeros(weight.shape[1], device="cpu", dtype=torch.float32)
         self.biases[0].copy_(offset - self._nonlinear(zero))
+
+    @torch.no_grad()
+    def add_linear(self, weight: Tensor, offset: Tensor) -> None:
+        """Add an offset; the weights of the linear path are the perceptron's."""
+        self.biases[0].add_(offset.to(self.biases[0]))
 
     @torch.no_grad()
     def offset_outputs(self, offset: Tensor) -> None:

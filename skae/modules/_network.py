@@ -85,6 +85,16 @@ class Network(nn.Module):
             f"{type(self).__name__} cannot start at a linear map: it has no linear path."
         )
 
+    def add_linear(self, weight: Tensor, offset: Tensor) -> None:
+        """Add a linear map, as `start_at` has them, to the linear path.
+
+        Raises
+        ------
+        TypeError
+            If the network has no linear path.
+        """
+        raise TypeError(f"{type(self).__name__} has no linear path.")
+
     def offset_outputs(self, offset: Tensor) -> None:
         """Start with outputs around `offset`, shape (n_out,), where the network can."""
 

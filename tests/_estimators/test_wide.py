@@ -9,10 +9,10 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
-from skae._data.coordinates import Coordinates
 from skae._data.scaling import fit_scaling
 from skae._estimators import fitting
 from skae._inference.fitted import FittedNet
+from skae._init.coordinates import Coordinates
 from skae._training import defaults
 from skae.modules import MLP, VAE, Autoencoder, MirroredMLP
 from skae.objectives import Gaussian, GaussianNoise, Objective, SquaredError

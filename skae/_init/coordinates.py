@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from .._data.rows import dense_blocks
+from .._data.scaling import Scaling
 from .._runtime.threads import threads_for
-from .rows import dense_blocks
-from .scaling import Scaling
 
 _ROWS_AT_ONCE = 256
 
