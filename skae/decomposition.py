@@ -464,7 +464,7 @@ class IncrementalPCA(_DropIn):
     def var_(self) -> np.ndarray:
         """Variance of each feature over the training rows, divided by their number."""
         check_is_fitted(self)
-        return self._net.scaling.unit**2 * self._seen.variance
+        return self._stream.variance
 
     _parameter_constraints: ClassVar[Constraints] = {
         **_TRAINING,

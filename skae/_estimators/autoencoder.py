@@ -18,7 +18,6 @@ from .._data.batches import Rows, StreamedRows
 from .._data.scaling import Scaling
 from .._inference.fitted import FittedNet
 from .._inference.jacobian import loadings
-from .._init.incremental import SeenRows, scaled_rows
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import Basis, permuted_basis, rotated_basis, untouched_basis
 from .._latent.density import completed, draw_from_density, draw_gaussian, fit_gaussian
@@ -50,7 +49,7 @@ from .hints import (
     Seed,
     Widths,
 )
-from .pca_attributes import Description, explained_ratios, gain
+from .pca_attributes import Description, gain
 from .recipe import Recipe
 from .slots import (
     CODE_ACTIVATIONS,
@@ -60,6 +59,7 @@ from .slots import (
     resolve,
     resolve_penalties,
 )
+from .stream import Stream
 
 
 class AutoencoderTransformer(BaseAutoencoder):
@@ -282,8 +282,7 @@ default=None
     gain_over_pca_: float
     latent_density_: Any
     _is_white: bool
-    _plain_basis: Any
-    _seen: SeenRows
+    _stream: Stream
     _share_left: float
     _dtype: np.dtype
     _code_mean: np.ndarray
@@ -439,9 +438,9 @@ default=None
         rows: StreamedRows,
         generator: Generator,
     ) -> None:
-        self.__dict__.pop("_seen", None)
+        self.__dict__.pop("_stream", None)
         if axes is not None and self._follows_rows(scaling, axes):
-            self._seen = SeenRows.of_all(rows.X.shape[0], axes, scaling)
+            self._stream = Stream.of_all(rows.X.shape[0], axes, scaling)
         unit_codes, tied = self._activation.gives_unit_codes, self.tied_weights
         start_at_axes(core, axes, self._recipe.loss, scaling, unit_codes=unit_codes, tied=tied)
 
@@ -449,55 +448,23 @@ default=None
         """Return whether the linear path, and what is published, may follow rows by batches."""
         n_axes, n_features = axes.components.shape
         rotates = not self._keeps_axes and self._score_to_reach() is None
-        return (
-            rotates and self._recipe.starts_at_a_fit and scaling.is_uniform and n_axes <= n_features
-        )
+        fits = self._recipe.starts_at_a_fit and scaling.is_uniform
+        return rotates and fits and n_axes <= n_features
 
     def _follow(self, X: Any, trainer: Trainer) -> Basis | None:
-        """Let the linear path and the basis turn to the axes of all rows so far."""
-        before = self.__dict__.get("_seen")
+        """Let the linear path, the basis and what is known of the codes follow all rows so far."""
+        before = self.__dict__.get("_stream")
         if before is None:
             return self._net.basis
-        seen = self._seen = before.with_batch(scaled_rows(X, trainer.scaling))
-        turn, bias = seen.directions - before.directions, before.directions @ before.mean
-        bias -= seen.directions @ seen.mean
-        core, offset = trainer.core, seen.mean - before.mean
-        core.encoder.add_linear(torch.from_numpy(turn), torch.from_numpy(bias))
-        core.decoder.add_linear(torch.from_numpy(turn.T), torch.from_numpy(offset))
-        self._share_left = self._measure_share_left(X, trainer)
-        self._plain_basis = self._plain_basis.turned(seen.rotation.T @ before.rotation)
-        self._is_white = self.whiten
-        return (
-            self._plain_basis.divided_by(self._deviations()) if self.whiten else self._plain_basis
-        )
-
-    def _deviations(self) -> np.ndarray:
-        """Return the standard deviations along the axes of all rows so far, in X's units."""
-        seen = self._seen
-        return self._net.scaling.unit * np.sqrt(seen.squares / max(seen.n_samples - 1, 1))
-
-    def _measure_share_left(self, X: Any, trainer: Trainer) -> float:
-        """Return the share of what the axes leave of rows that the network leaves too.
-
-        It is measured before the network is trained on the rows.
-        """
-        unit, device = trainer.scaling.unit, evaluation_device(self.device)
-        missed = unit**2 * self._seen.errors(scaled_rows(X, trainer.scaling)).sum()
-        if not (self.n_iter_ and missed > 0):
-            return 1.0
-        return float(trainer.fitted_net().squared_errors(X, device).sum()) / missed
-
-    def _describe_seen(self) -> None:
-        """Set PCA's attributes to those of all rows so far."""
-        seen, unit = self._seen, self._net.scaling.unit
-        variance, n_free = self._deviations() ** 2, max(seen.n_samples - 1, 1)
-        total = unit**2 * seen.n_samples * float(seen.variance.sum())
-        unexplained = unit**2 * seen.unexplained * self._share_left
-        n_left_out = min(seen.n_samples, len(seen.mean)) - len(variance)
-        self.explained_variance_ = variance
-        self.explained_variance_ratio_ = explained_ratios(variance, unexplained, total)
-        self.singular_values_ = np.sqrt(variance * n_free)
-        self.noise_variance_ = unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0
+        stream = self._stream = before.with_batch(X, self.whiten)
+        stream.move(trainer.core, before)
+        moments = self._code_mean, self._code_covariance
+        self._code_mean, self._code_covariance = stream.moved_moments(before, *moments)
+        self._share_left, missed = 1.0, stream.missed(X)
+        if self.n_iter_ and missed > 0:  # measured before the network is trained on these rows
+            errors = trainer.fitted_net().squared_errors(X, evaluation_device(self.device))
+            self._share_left = float(errors.sum()) / missed
+        return stream.basis_given_out
 
     @property
     def _activation(self) -> CodeActivation:
@@ -527,7 +494,10 @@ default=None
         if (fraction := self._score_to_reach()) is not None:
             description.truncate(fraction, X if held_out is None else held_out)
         self.__dict__.update(description.attributes())
-        self._is_white, self._plain_basis = self.whiten, description.basis
+        self._is_white = self.whiten
+        if "_stream" in self.__dict__:
+            basis: Any = description.basis
+            self._stream = replace(self._stream, basis=basis, white=self.whiten)
         if self.whiten:
             description.whiten(np.sqrt(self.explained_variance_))
         return Encoding(X, description.codes())
@@ -558,8 +528,9 @@ default=None
         self._dtype = codes.dtype
 
     def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
-        if n_before and "_seen" in self.__dict__:
-            self._describe_seen()
+        if n_before and "_stream" in self.__dict__:
+            self.__dict__.update(self._stream.attributes(self._share_left))
+            self._is_white = self._stream.white
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         if "latent_density_" not in self.__dict__:

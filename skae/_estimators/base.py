@@ -74,7 +74,9 @@ default=None
         best, scores = fit_best(self, X, X_val)
         parameters = self.get_params(deep=False)
         with self._draft() as draft:
-            for name in [name for name in draft.__dict__ if name.endswith("_")]:
+            for name in [
+                name for name in draft.__dict__ if name.endswith("_") or name == "_stream"
+            ]:
                 del draft.__dict__[name]
             draft.__dict__ |= {**best.__dict__, **parameters, "scores_per_init_": scores}
             draft._fitted_with = {name: kept(parameters[name]) for name in best._fitted_with}

@@ -197,7 +197,7 @@ class Fitting(GuardedState, ABC):
         order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
         training = np.sort(order[n_held_out:])
         if not first:
-            self.__dict__.pop("_seen", None)  # rows before are not among those of this fit
+            self.__dict__.pop("_stream", None)  # rows before are not among those of this fit
         begin = self._begin if first else self._resume
         trainer, self.mean_, rows_in = begin(X, training, generator)
         held_out, max_epochs, compared = None, self._most_epochs(X), X

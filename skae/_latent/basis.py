@@ -121,12 +121,12 @@ class SortedBasis:
 
     def of_each(self, raw: Tensor) -> Tensor:
         """Return what belongs to each raw code, (n_rows, n_raw), in the order of the codes."""
-        return raw.index_select(1, torch.as_tensor(self.order, device=raw.device))
+        return raw.index_select(1, torch.tensor(self.order, device=raw.device))
 
     def leave(self, codes: Tensor) -> Tensor:
         """Map codes (n_rows, n_components) to raw codes (n_rows, n_raw)."""
         raw = self._like(self.origin, codes).expand(len(codes), -1)
-        order = torch.as_tensor(self.order, device=codes.device)
+        order = torch.tensor(self.order, device=codes.device)
         return raw.index_copy(1, order, codes / self._like(self.divisor, codes))
 
     def through(self, jacobian: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class SortedBasis:
 
     @staticmethod
     def _like(values: np.ndarray, codes: Tensor) -> Tensor:
-        return torch.as_tensor(values, dtype=codes.dtype, device=codes.device)
+        return torch.tensor(values, dtype=codes.dtype, device=codes.device)
 
     def first(self, n_components: int) -> SortedBasis:
         """Return the basis of the first codes; the others stay at rest."""

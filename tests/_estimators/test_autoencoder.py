@@ -1,5 +1,6 @@
 """Tests of AutoencoderTransformer against PCA."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 from scipy.linalg import subspace_angles
 from scipy.sparse import csr_array
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.model_selection import train_test_split
 
 from skae import AutoencoderTransformer
+from skae.metrics import explained_variance_scorer
 
 ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -300,12 +302,49 @@ def test_a_fraction_can_go_on(digits):
     assert AutoencoderTransformer(0.8, random_state=0).partial_fit(digits).n_components_ == 13
 
 
-def test_parts_keep_the_basis_of_the_start(digits):
-    """The first part fixes rotation and attributes at its PCA; later parts do not turn them."""
-    model = AutoencoderTransformer(4, learning_rate=1e-12, random_state=0).partial_fit(digits[:500])
-    pca = PCA(4, svd_solver="full").fit(digits[:500])
-    np.testing.assert_allclose(model.transform(digits), pca.transform(digits), atol=1e-4)
-    model.partial_fit(digits[500:])
+def in_parts(model, X, n_rows=100):
+    """Return a model fitted to rows by parts."""
+    for start in range(0, len(X), n_rows):
+        model.partial_fit(X[start : start + n_rows])
+    return model
 
-    np.testing.assert_allclose(model.transform(digits), pca.transform(digits), atol=1e-4)
-    np.testing.assert_allclose(model.components_, pca.components_, atol=1e-5)
+
+@pytest.mark.parametrize("tied_weights", [False, True])
+@pytest.mark.parametrize("whiten", [False, True])
+def test_parts_without_training_are_incremental_pca(digits, whiten, tied_weights):
+    """Codes, axes, mean and attributes follow all rows; a pickle on the way changes nothing."""
+    settings = dict(whiten=whiten, tied_weights=tied_weights, max_iter=0)
+    model = in_parts(AutoencoderTransformer(4, **settings), digits[:700])
+    model = in_parts(pickle.loads(pickle.dumps(model)), digits[700:])
+    pca = in_parts(IncrementalPCA(4, whiten=whiten), digits)
+    # weights are float32
+    np.testing.assert_allclose(model.transform(digits), pca.transform(digits), atol=2e-5)
+    np.testing.assert_allclose(model.components_, pca.components_, atol=1e-6)
+    np.testing.assert_allclose(model.mean_, pca.mean_, rtol=1e-12)
+    for name in ("explained_variance_", "explained_variance_ratio_", "singular_values_"):
+        np.testing.assert_allclose(getattr(model, name), getattr(pca, name), rtol=1e-9)
+    draws = model.transform(model.sample(20_000, random_state=0))
+    expected = np.cov(pca.transform(digits).T)
+    assert abs(np.cov(draws.T) - expected).max() < 0.1 * expected.max()
+
+
+@pytest.mark.parametrize("k", [2, 8])
+def test_parts_find_more_than_incremental_pca(digits, k):
+    """In one pass; in ten nearly what fit finds; and the ratio is not optimistic."""
+    rows = digits[np.random.default_rng(0).permutation(len(digits))]
+    model = in_parts(AutoencoderTransformer(k, random_state=0), rows)
+    pca = in_parts(IncrementalPCA(k), rows)
+    assert model.score(rows) > explained_variance_scorer(pca, rows) + 0.05
+    assert model.explained_variance_ratio_.sum() < model.score(rows)
+    for _ in range(9):
+        in_parts(model, rows)
+    whole = AutoencoderTransformer(k, random_state=0).fit(rows)
+    assert model.score(rows) > 0.95 * whole.score(rows)
+
+
+def test_parts_go_on_from_a_fit(digits):
+    """What fit has seen counts with its number of rows."""
+    model = AutoencoderTransformer(4, max_iter=0).fit(digits[:900])
+    model.partial_fit(digits[900:])
+    pca = IncrementalPCA(4).partial_fit(digits[:900]).partial_fit(digits[900:])
+    np.testing.assert_allclose(model.transform(digits), pca.transform(digits), atol=2e-5)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
+from skae._estimators import fitting
 from skae._training import trainer
 from skae.exceptions import ConvergenceError
 
@@ -14,8 +15,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.mark.parametrize("batch_size", [7, 50, 1000])
-def test_batch_size_sets_the_number_of_steps(blobs, batch_size):
+def test_batch_size_sets_the_number_of_steps(blobs, batch_size, monkeypatch):
     """One epoch takes as many steps as there are batches, the last one short."""
+    monkeypatch.setattr(fitting, "epochs_per_call", lambda batch_size, n_rows: 1)
     model = AutoencoderTransformer(2, batch_size=batch_size, random_state=0).partial_fit(blobs)
     _, _, n_steps, _ = model._optimizer
 

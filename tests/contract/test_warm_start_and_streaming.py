@@ -138,7 +138,17 @@ def test_partial_fit_continues(model, blobs):
     pickled.partial_fit(blobs[100:])
     assert joblib.hash(pickled) == joblib.hash(straight)
     assert straight.n_samples_ == 200
-    assert straight.n_iter_ == len(straight.loss_curve_) == 2
+    assert straight.n_iter_ == len(straight.loss_curve_) == 2 * 16  # of 4 steps each
+
+
+@pytest.mark.parametrize(("n_rows", "n_epochs"), [(1, 16), (100, 16), (512, 4), (2048, 1)])
+def test_partial_fit_trains_for_64_steps(model, n_rows, n_epochs):
+    """One epoch of many rows, several of few; no epoch where none is asked for."""
+    X = np.random.default_rng(0).normal(size=(n_rows, 6))
+    model.set_params(n_components=1, n_codes=1) if "n_codes" in model.get_params() else None
+    model.set_params(n_components=1, max_iter=1).partial_fit(X)
+    assert model.n_iter_ == n_epochs
+    assert model.set_params(max_iter=0).partial_fit(X).n_iter_ == n_epochs
 
 
 def test_partial_fit_learns(model, blobs):
@@ -147,7 +157,7 @@ def test_partial_fit_learns(model, blobs):
     for _ in range(8):
         model.partial_fit(blobs)
     assert model.loss_curve_[-1] < 0.9 * model.loss_curve_[0]
-    assert len(set(model.loss_curve_)) == 8
+    assert len(set(model.loss_curve_)) == 8 * 6  # of 10 steps each
 
 
 def test_partial_fit_describes_all_rows(model, blobs):

@@ -1,0 +1,105 @@
+"""Rows that come in batches: an autoencoder's linear path and attributes follow all so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._data.scaling import Scaling
+from .._init.incremental import SeenRows, scaled_rows
+from .._init.pca import PrincipalAxes
+from .._latent.basis import LatentBasis
+from ..modules import Core
+from .pca_attributes import explained_ratios
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is known of the rows so far, and of the codes that go with them.
+
+    Attributes
+    ----------
+    seen : SeenRows
+        Mean and axes of the rows, in scaled units.
+    scaling : Scaling
+        Of the first rows, by one number for all features.
+    basis : LatentBasis or None
+        The codes' basis, before whitening.
+    white : bool
+        Whether codes are whitened.
+    """
+
+    seen: SeenRows
+    scaling: Scaling
+    basis: LatentBasis | None = None
+    white: bool = False
+
+    @classmethod
+    def of_all(cls, n_samples: int, axes: PrincipalAxes, scaling: Scaling) -> Stream:
+        """Begin with rows, of which axes and scaling are known."""
+        return cls(SeenRows.of_all(n_samples, axes, scaling), scaling)
+
+    @property
+    def deviations(self) -> np.ndarray:
+        """Standard deviations along the axes, in X's units, (n_components,)."""
+        seen = self.seen
+        return self.scaling.unit * np.sqrt(seen.squares / max(seen.n_samples - 1, 1))
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Variance of each feature, divided by the number of rows."""
+        return self.scaling.unit**2 * self.seen.variance
+
+    @property
+    def basis_given_out(self) -> LatentBasis | None:
+        """The codes' basis, whitened if it is to be."""
+        if self.basis is None or not self.white:
+            return self.basis
+        return self.basis.divided_by(self.deviations)
+
+    def with_batch(self, X: Any, white: bool) -> Stream:
+        """Return what is known after more rows, dense or CSR; the basis turns to their axes."""
+        seen, basis = self.seen.with_batch(scaled_rows(X, self.scaling)), self.basis
+        if basis is not None:
+            basis = basis.turned(seen.rotation.T @ self.seen.rotation)
+        return replace(self, seen=seen, basis=basis, white=white)
+
+    def move(self, core: Core, before: Stream) -> None:
+        """Move a network's linear path from where it was before."""
+        now, then = self.seen, before.seen
+        turn, offset = now.directions - then.directions, now.mean - then.mean
+        bias = then.directions @ then.mean - now.directions @ now.mean
+        core.encoder.add_linear(torch.from_numpy(turn), torch.from_numpy(bias))
+        core.decoder.add_linear(torch.from_numpy(turn.T), torch.from_numpy(offset))
+
+    def moved_moments(
+        self, before: Stream, mean: np.ndarray, covariance: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and covariance of the codes before, as they are given out now."""
+        ones = np.ones(len(mean))
+        old, new = (each.deviations if each.white else ones for each in (before, self))
+        inverse = np.divide(1, new, out=0 * new, where=new > 0)
+        turn = inverse[:, None] * (self.seen.rotation.T @ before.seen.rotation) * old
+        shift = self.scaling.unit * (self.seen.axes @ (before.seen.mean - self.seen.mean))
+        return turn @ mean + inverse * shift, turn @ covariance @ turn.T
+
+    def missed(self, X: Any) -> float:
+        """Return the sum of squares of rows that the axes leave, in X's units."""
+        return self.scaling.unit**2 * float(self.seen.errors(scaled_rows(X, self.scaling)).sum())
+
+    def attributes(self, share_left: float) -> dict[str, Any]:
+        """Return PCA's attributes, where a network leaves a share of what the axes leave."""
+        seen, unit, variance = self.seen, self.scaling.unit, self.deviations**2
+        n_free = max(seen.n_samples - 1, 1)
+        n_left_out = min(seen.n_samples, len(seen.mean)) - len(variance)
+        unexplained = unit**2 * seen.unexplained * share_left
+        total = seen.n_samples * float(self.variance.sum())
+        return {
+            "explained_variance_": variance,
+            "explained_variance_ratio_": explained_ratios(variance, unexplained, total),
+            "singular_values_": np.sqrt(variance * n_free),
+            "noise_variance_": unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0,
+        }
