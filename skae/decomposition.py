@@ -512,6 +512,20 @@ class IncrementalPCA(_DropIn):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _wanted_components(self, X: Any) -> tuple[int, float | None]:
+        wanted, (n_samples, n_features) = self.n_components, X.shape
+        if wanted is not None and wanted > n_features:
+            raise ValueError(
+                f"n_components={wanted} invalid for n_features={n_features}, need more rows than "
+                "columns for IncrementalPCA processing"
+            )
+        if wanted is not None and wanted > n_samples:
+            raise ValueError(
+                f"n_components={wanted} must be less or equal to the batch number of samples "
+                f"{n_samples} for the first partial_fit call."
+            )
+        return min(X.shape) if wanted is None else int(wanted), None
+
     def partial_fit(self, X: Any, y: Any = None, check_input: bool = True) -> Self:
         """Let the linear path follow the rows, and train for one epoch on them.
 

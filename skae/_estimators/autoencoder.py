@@ -19,7 +19,7 @@ from .._data.scaling import Scaling
 from .._inference.fitted import FittedNet
 from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes, start_at_axes
-from .._latent.basis import Basis, permuted_basis, rotated_basis, untouched_basis
+from .._latent.basis import Basis, axes_basis, permuted_basis, rotated_basis, untouched_basis
 from .._latent.density import completed, draw_from_density, draw_gaussian, fit_gaussian
 from .._latent.moments import CodeMoments
 from .._runtime.device import evaluation_device
@@ -507,6 +507,8 @@ default=None
         unit = 1.0 if self._activation.gives_unit_codes else self._net.scaling.unit
         if self.ordered:
             return untouched_basis(moments, unit)
+        if "_stream" in self.__dict__ and not self.n_iter_:  # it is PCA
+            return axes_basis(moments, unit)
         if self._wide:  # signs are chosen by features
             moments = replace(moments, cross=self._wide.by_feature(moments.cross.T).T)
         return permuted_basis(moments, unit) if self._keeps_axes else rotated_basis(moments)
@@ -528,8 +530,8 @@ default=None
         self._dtype = codes.dtype
 
     def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
-        if n_before and "_stream" in self.__dict__:
-            self.__dict__.update(self._stream.attributes(self._share_left))
+        if (n_before or not self.n_iter_) and "_stream" in self.__dict__:
+            self.__dict__.update(self._stream.attributes(self._share_left if n_before else 1.0))
             self._is_white = self._stream.white
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:

@@ -240,8 +240,8 @@ class Fitting(GuardedState, ABC):
         n_components = self.n_components or 0
         if first and self._recipe.starts_at_pca and X.shape[0] < n_components:
             raise ValueError(
-                f"n_components={n_components} must be less or equal to the number of samples "
-                f"{X.shape[0]} of the first partial_fit call, which fixes the PCA start. Pass "
+                f"n_components={n_components} must be less or equal to the batch number of samples "
+                f"{X.shape[0]} for the first partial_fit call, which fixes the PCA start. Pass "
                 "more rows first, or use init='random'."
             )
         begin = partial(self._begin, more_to_come=True) if first else self._resume

@@ -24,6 +24,7 @@ _LARGEST_GRAM = 4096
 # Products of CSR rows are cheap: a Lanczos iteration finds so few axes in no time.
 _LARGEST_SPARSE_GRAM, _MOST_BY_LANCZOS = 512, 128
 _KRYLOV_BLOCKS, _NARROWEST_BLOCK, _OVERSAMPLED = 8, 30, 10
+_ROUNDING = 1e-15
 # Products of rows this narrow are too small to share among threads, however many rows there are.
 _ROWS_PER_PRODUCT = 128
 # Columns of a strip of a Gram matrix: of four strips, products take 5/8 of those of the whole.
@@ -86,6 +87,7 @@ class PrincipalAxes:
         n_axes, n_features = self.components.shape
         explained = np.cumsum(self.variances)
         wanted = fraction * (explained[-1] + self.residual * (n_features - n_axes))
+        wanted *= 1 + _ROUNDING * n_axes  # a fraction that was read off these variances is not more
         k = int(np.searchsorted(explained, wanted, side="right")) + 1
         return self.first(min(k, n_axes))
 

@@ -185,6 +185,12 @@ def permuted_basis(moments: CodeMoments, unit: float) -> tuple[SortedBasis, np.n
     return sorted_basis(order, unit, unit * moments.mean[order]), unit**2 * variances[order]
 
 
+def axes_basis(moments: CodeMoments, unit: float) -> tuple[LatentBasis, np.ndarray]:
+    """Return the basis of codes that are along principal axes already, and their variances."""
+    identity, zeros = np.eye(len(moments.mean)), np.zeros(len(moments.mean))
+    return LatentBasis(zeros, unit * identity, identity / unit, zeros), unit**2 * moments.variances
+
+
 def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
     """Return the basis in which codes are like principal components, and their variances.
 
