@@ -151,16 +151,15 @@ class _DropIn(AutoencoderTransformer):
             ``components_.T @ diag(explained_variance_ - noise_variance_) @ components_ +
             noise_variance_ * identity``, negative differences taken as zero.
         """
-        check_is_fitted(self)
-        loadings = self._loadings()
-        return loadings.T @ loadings + self.noise_variance_ * np.eye(loadings.shape[1])
+        return super().get_covariance()
+
+    def _signal_variance(self) -> np.ndarray:
+        variance = super()._signal_variance()
+        return variance * self.explained_variance_ if self.whiten else variance
 
     def _loadings(self) -> np.ndarray:
         """Return what the covariance has beside noise: L, of which it is L'L."""
-        excess = np.maximum(self.explained_variance_ - self.noise_variance_, 0.0)
-        if self.whiten:
-            excess = excess * self.explained_variance_
-        return np.sqrt(excess)[:, None] * self.components_
+        return np.sqrt(self._signal_variance())[:, None] * self.components_
 
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
         """Return PCA's choice: a number, or all and the share of the variance that cuts them."""

@@ -10,21 +10,16 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from scipy.linalg import pinvh
-from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
 from .._data.batches import Rows, StreamedRows
 from .._data.scaling import Scaling
 from .._inference.fitted import FittedNet
-from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import Basis, axes_basis, permuted_basis, rotated_basis, untouched_basis
 from .._latent.density import completed, draw_from_density, draw_gaussian, fit_gaussian
 from .._latent.moments import CodeMoments
 from .._runtime.device import evaluation_device
-from .._runtime.modes import own_modes
-from .._runtime.threads import OneThread
 from .._sklearn.params import Constraints, OneOf, integer, real_beside_integers
 from .._training.defaults import rows_per_batch
 from .._training.pretraining import pretrain_greedily
@@ -49,6 +44,7 @@ from .hints import (
     Seed,
     Widths,
 )
+from .linear_view import LinearView
 from .pca_attributes import Description, gain
 from .recipe import Recipe
 from .slots import (
@@ -62,7 +58,7 @@ from .slots import (
 from .stream import Stream
 
 
-class AutoencoderTransformer(BaseAutoencoder):
+class AutoencoderTransformer(LinearView):
     """Autoencoder: nonlinear dimensionality reduction that starts at PCA.
 
     Encoder and decoder are multilayer perceptrons trained to reproduce their input through
@@ -275,17 +271,12 @@ default=None
         "ordered",
     )
 
-    explained_variance_: np.ndarray
-    explained_variance_ratio_: np.ndarray
-    singular_values_: np.ndarray
     noise_variance_: float
     gain_over_pca_: float
     latent_density_: Any
     _is_white: bool
     _stream: Stream
     _share_left: float
-    _dtype: np.dtype
-    _code_mean: np.ndarray
     _code_covariance: np.ndarray
 
     def __init__(
@@ -357,48 +348,14 @@ default=None
         self.latent_density = latent_density
         self.whiten = whiten
 
-    @property
-    def components_(self) -> np.ndarray:
-        """What a unit of each code adds to a row: the Jacobian of decoding at the mean code."""
-        check_is_fitted(self)
-        return self._net.remembered("components", self._find_components)
+    def _as_components(self, derivatives: np.ndarray) -> np.ndarray:
+        if not self._is_white:
+            return derivatives
+        deviations = np.sqrt(self.explained_variance_)[:, None]
+        return np.divide(derivatives, deviations, out=0 * derivatives, where=deviations > 0)
 
-    def _find_components(self) -> np.ndarray:
-        with own_modes(gradients=True), OneThread():
-            found = loadings(self._net, self._code_mean, evaluation_device(self.device))
-        if self._is_white:
-            deviations = np.sqrt(self.explained_variance_)[:, None]
-            found = np.divide(found, deviations, out=0 * found, where=deviations > 0)
-        components = found.astype(self._dtype)
-        components.flags.writeable = False
-        return components
-
-    def get_covariance(self) -> np.ndarray:
-        """Return the covariance of the linear-Gaussian model that the attributes describe.
-
-        ``components_.T @ diag(explained_variance_ - noise_variance_) @ components_ +
-        noise_variance_ * identity``, negative differences taken as zero: PCA's for a linear net.
-
-        Returns
-        -------
-        ndarray of shape (n_features_in_, n_features_in_)
-            In squared units of X.
-        """
-        check_is_fitted(self)
-        excess = np.maximum(self.explained_variance_ - self.noise_variance_, 0.0)
-        covariance = (self.components_.T * excess) @ self.components_
-        covariance[np.diag_indices_from(covariance)] += self.noise_variance_
-        return covariance
-
-    def get_precision(self) -> np.ndarray:
-        """Return the inverse of `get_covariance`.
-
-        Returns
-        -------
-        ndarray of shape (n_features_in_, n_features_in_)
-            Its pseudo-inverse where it is singular.
-        """
-        return pinvh(self.get_covariance())
+    def _signal_variance(self) -> np.ndarray:
+        return np.maximum(self.explained_variance_ - self.noise_variance_, 0.0)
 
     def _make_recipe(self) -> Recipe:
         loss = deepcopy(resolve(self.loss, LOSSES))

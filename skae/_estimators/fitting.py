@@ -367,7 +367,8 @@ class Fitting(GuardedState, ABC):
         n_axes = max(n_axes, self.n_components_)
         axes = principal_axes(CentredRows(X, scaling), n_axes, scaling.constant)
         if fraction is not None and scaling.is_uniform:
-            self.n_components_ = len(axes.reaching(fraction).variances)
+            needed = len(axes.reaching(fraction).variances)
+            self.n_components_ = self._divisible(needed, min(X.shape))
         return axes
 
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
@@ -375,6 +376,10 @@ class Fitting(GuardedState, ABC):
         fraction, most = self._score_to_reach(), min(X.shape)
         counted = fraction is None and self.n_components is not None
         return int(self.n_components) if counted else most, fraction
+
+    def _divisible(self, k: int, most: int) -> int:
+        """Return a number of components, about k, that a network can have."""
+        return k
 
     def _score_to_reach(self) -> float | None:
         """Return `n_components` where it is a score to reach and not a number."""

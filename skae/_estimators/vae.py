@@ -27,7 +27,14 @@ from .._latent.noise import scattered
 from .._runtime.device import evaluation_device
 from .._runtime.random import make_generator, normal
 from .._runtime.warnings import warn
-from .._sklearn.params import SCHEDULE, Constraints, check_n_samples, integer, real
+from .._sklearn.params import (
+    SCHEDULE,
+    Constraints,
+    check_n_samples,
+    integer,
+    real,
+    real_beside_integers,
+)
 from ..modules import VAE, Core
 from ..objectives import KLDivergence, Likelihood, Schedule
 from ..objectives._losses import for_scaled_rows
@@ -45,6 +52,7 @@ from .hints import (
     Seed,
     Widths,
 )
+from .linear_view import LinearView
 from .recipe import Recipe
 from .slots import LIKELIHOOD_CONSTRAINTS, LIKELIHOODS, resolve
 
@@ -56,7 +64,7 @@ _CODES_BOUNDED = 2**14
 _LEAST_ACTIVITY = 0.01
 
 
-class VAETransformer(GenerativeAutoencoder):
+class VAETransformer(LinearView, GenerativeAutoencoder):
     """Variational autoencoder: codes with a distribution, and a likelihood of the data.
 
     The model is :math:`z \\sim N(0, I)` with a likelihood of rows given their codes, by default
@@ -72,8 +80,9 @@ class VAETransformer(GenerativeAutoencoder):
 
     Parameters
     ----------
-    n_components : int, default=None
-        Number of codes per row. None is ``min(n_samples, n_features)``.
+    n_components : int or float, default=None
+        Number of codes per row. None is ``min(n_samples, n_features)``; a float in (0, 1) is as
+        many as PCA needs to explain that fraction of the variance.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
         linear maps. "auto" is two layers: the power of two next to twice the number of features,
@@ -149,9 +158,26 @@ Likelihood, default="gaussian"
     n_importance_samples : int, default=1
         Codes drawn for each row in training. With more than 1 the importance-weighted bound is
         trained ([3]_, equation 8), which is tighter; `beta` has to be 1 then, and `free_bits` 0.
+    whiten : bool, default=False
+        Whether codes are divided by the standard deviations that posterior means have on the
+        training rows; codes that do not vary stay zero. Without, their unit is the prior's.
 
     Attributes
     ----------
+    components_ : ndarray of shape (n_components_, n_features_in_)
+        Directions, of length 1, in which decoded rows move with each code: the Jacobian of the
+        decoder at a code of zeros. Up to the order, principal axes for a linear net with shared
+        Gaussian noise.
+    explained_variance_ : ndarray of shape (n_components_,)
+        Variance of rows along each component under the model: the squared length of the Jacobian,
+        plus the noise variance, or its mean over features, where there is one. PCA's for such a
+        net, but for the divisor n_samples.
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Fraction of variance explained by the decoded codes of the training rows, or 0 if it is
+        negative, shared out in proportion to `explained_variance_`; after `partial_fit`, of the
+        rows of the last call.
+    singular_values_ : ndarray of shape (n_components_,)
+        Root of `explained_variance_` times ``n_samples_ - 1``.
     noise_variance_ : float or ndarray of shape (n_features_in_,)
         Variance of Gaussian or Laplace noise in X's squared units; one number unless the
         likelihood or ``scale="standard"`` makes it differ by feature. At least 1e-12 of the mean
@@ -226,6 +252,7 @@ Likelihood, default="gaussian"
     dispersion_: float | np.ndarray
     _code_mean: np.ndarray
     _code_variances: np.ndarray
+    _deviations: np.ndarray | None = None
 
     _parameter_constraints: ClassVar[Constraints] = {
         **GenerativeAutoencoder._parameter_constraints,
@@ -233,6 +260,8 @@ Likelihood, default="gaussian"
         "free_bits": [real("[0, inf)")],
         "likelihood": LIKELIHOOD_CONSTRAINTS,
         "n_importance_samples": [integer("[1, inf)")],
+        "n_components": [integer("[1, inf)"), real_beside_integers("(0, 1)"), None],
+        "whiten": ["boolean"],
     }
 
     _loss_slot = "likelihood"
@@ -240,7 +269,7 @@ Likelihood, default="gaussian"
 
     def __init__(
         self,
-        n_components: int | None = None,
+        n_components: int | float | None = None,
         *,
         hidden_layer_sizes: Widths = "auto",
         activation: ActivationName = "relu",
@@ -268,6 +297,7 @@ Likelihood, default="gaussian"
         free_bits: float = 0.0,
         likelihood: LikelihoodName | Likelihood = "gaussian",
         n_importance_samples: int = 1,
+        whiten: bool = False,
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -296,6 +326,7 @@ Likelihood, default="gaussian"
         self.free_bits = free_bits
         self.likelihood = likelihood
         self.n_importance_samples = n_importance_samples
+        self.whiten = whiten
 
     def _n_encoded(self) -> int:
         return 2 * self.n_components_
@@ -445,7 +476,8 @@ Likelihood, default="gaussian"
         std : ndarray of shape (n_samples, n_components_)
             Standard deviations; those of the prior are 1.
         """
-        return self._posterior(self._known_rows(X))
+        mean, std = self._posterior(self._known_rows(X))
+        return self._whitened(mean), self._whitened(std)
 
     def sample_like(self, X: Any, random_state: Any = None, *, mean: bool = False) -> np.ndarray:
         """Draw a row around each row of X: a code from its posterior, a row from the likelihood.
@@ -506,12 +538,46 @@ Likelihood, default="gaussian"
         mean, log_variance = np.split(both, 2, axis=1)
         return mean, np.exp(0.5 * log_variance)
 
+    def _encode(self, X: Any) -> np.ndarray:
+        return self._whitened(super()._encode(X))
+
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        if self._deviations is not None:
+            codes = codes * self._deviations.astype(codes.dtype)
+        return super()._decode(codes)
+
+    def _whitened(self, codes: np.ndarray) -> np.ndarray:
+        """Return codes in the prior's unit, whitened if they are to be."""
+        if self._deviations is None:
+            return codes
+        deviations = self._deviations.astype(codes.dtype)
+        return np.divide(codes, deviations, out=np.zeros_like(codes), where=deviations > 0)
+
+    def _central_code(self) -> np.ndarray:
+        return np.zeros(self.n_components_)
+
+    def _as_components(self, derivatives: np.ndarray) -> np.ndarray:
+        lengths = np.linalg.norm(derivatives, axis=1, keepdims=True)
+        return np.divide(derivatives, lengths, out=0 * derivatives, where=lengths > 0)
+
+    def _signal_variance(self) -> np.ndarray:
+        return self.explained_variance_ - np.mean(self._noise())
+
+    def _noise(self) -> Any:
+        if not hasattr(self, "noise_variance_"):
+            raise ValueError(
+                "get_covariance and get_precision need noise whose variance does not depend on the "
+                f"mean, which likelihood={self.likelihood!r} does not have. Use 'gaussian' or "
+                "'laplace'."
+            )
+        return self.noise_variance_
+
     def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:
         codes = normal((n_samples, self.n_components_), generator).numpy()
         return self._rows_like(codes, generator, mean)
 
     def _rows_like(self, codes: np.ndarray, generator: Generator, mean: bool) -> np.ndarray:
-        rows = self._decode(codes.astype(np.float64))
+        rows = super()._decode(codes.astype(np.float64))
         if mean:
             return rows
         likelihood, scaling = self._fitted_likelihood, self._net.scaling
@@ -531,7 +597,7 @@ Likelihood, default="gaussian"
 
     def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> Encoding:
         """Sort the codes by their divergence from the prior, with PCA's rule for signs."""
-        self._net.basis = None
+        self._net.basis, self._deviations = None, None
         means, deviations = self._posterior(X)
         divergences = divergence_per_code(means, deviations)
         origin, device = np.zeros(self.n_components_), evaluation_device(self.device)
@@ -558,9 +624,21 @@ Likelihood, default="gaussian"
         self.kl_per_component_ = divergences
         self._code_mean, self._code_variances = fit_gaussian(means, before, jointly=False)
         self.active_components_ = self._code_variances > _LEAST_ACTIVITY
+        self._publish_components(X)
+        self._dtype = X.dtype
         if not n_before:
+            if self.whiten:
+                self._deviations = np.sqrt(self._code_variances)
             n_varying = int((~self._net.scaling.constant).sum())
             self._warn_of_inactive(min(self.n_components_, n_varying, X.shape[0] - 1))
+
+    def _publish_components(self, X: Any) -> None:
+        """Set PCA's attributes, of the rows of this call."""
+        device = evaluation_device(self.device)
+        derivatives = loadings(self._net, self._central_code(), device)
+        noise = np.mean(self.noise_variance_) if hasattr(self, "noise_variance_") else 0.0
+        variance = np.square(derivatives).sum(1) + noise
+        self._publish_variances(variance, X, float(self._squared_errors(X).sum()))
 
     def _publish_dispersion(self) -> None:
         for name in ("noise_variance_", "dispersion_"):

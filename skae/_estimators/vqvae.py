@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from .._data.batches import Rows, StreamedRows
 from .._data.codes import (
@@ -27,17 +27,18 @@ from .._data.scaling import Scaling
 from .._inference.integer_codes import decode_integers, look_up
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import sorted_basis
-from .._latent.density import completed, draw_from_density
-from .._latent.noise import draw_from_quantiles, quantiles_of, scattered
+from .._latent.density import completed, draw_from_density, fit_gaussian
+from .._latent.noise import ResidualNoise, scattered
 from .._runtime.device import evaluation_device
 from .._runtime.isolation import isolated_for
 from .._runtime.threads import threads_for
 from .._runtime.warnings import warn
 from .._sklearn.inputs import check_codes
-from .._sklearn.params import Constraints, Kind, OneOf, integer, real
+from .._sklearn.params import Constraints, Kind, OneOf, integer, real, real_beside_integers
 from .._training.defaults import rows_per_batch
 from .._training.trainer import Trainer
-from ..modules import VQVAE, Core, Quantizer, perplexity
+from ..modules import Core, perplexity
+from ..modules._vqvae import assembled
 from ..objectives import Loss, Schedule
 from ..priors import CodePrior
 from ..quantization import Quantization
@@ -56,6 +57,7 @@ from .hints import (
     Seed,
     Widths,
 )
+from .linear_view import LinearView
 from .recipe import Recipe
 from .slots import LOSSES, PRIORS, QUANTIZER_CONSTRAINTS, QUANTIZERS, SLOT_CONSTRAINTS, resolve
 
@@ -80,7 +82,7 @@ _LEAST_USE = 0.1
 _MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED = 10_000, 2**24
 
 
-class VQVAETransformer(GenerativeAutoencoder):
+class VQVAETransformer(LinearView, GenerativeAutoencoder):
     """Vector-quantised autoencoder: each row becomes a few discrete codes.
 
     The encoder's output is cut into `n_codes` vectors and each is replaced by the nearest vector
@@ -91,8 +93,10 @@ class VQVAETransformer(GenerativeAutoencoder):
 
     Parameters
     ----------
-    n_components : int, default=None
-        Width of a row's code vectors together. None is ``min(n_samples, n_features)``.
+    n_components : int or float, default=None
+        Width of a row's code vectors together. None is ``min(n_samples, n_features)``; a float in
+        (0, 1) is as many as PCA needs to explain that fraction of the variance, and as `n_codes`
+        divides.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
         linear maps. "auto" is two layers: the power of two next to twice the number of features,
@@ -188,6 +192,17 @@ default="squared_error"
 
     Attributes
     ----------
+    components_ : ndarray of shape (n_components_, n_features_in_)
+        What a unit of each component of the code vectors adds to a row: the Jacobian of the decoder
+        at the mean of the training rows' vectors.
+    explained_variance_ : ndarray of shape (n_components_,)
+        Variance of each component of the code vectors over the training rows, divided by
+        ``n_samples_ - 1``, in squared units of X unless ``scale="standard"``; not sorted.
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Fraction of variance explained of the training rows, or 0 if it is negative, shared out in
+        proportion to `explained_variance_`; after `partial_fit`, of the rows of the last call.
+    singular_values_ : ndarray of shape (n_components_,)
+        Root of `explained_variance_` times ``n_samples_ - 1``.
     codebook_ : ndarray of shape (n_codebooks, codebook_size, code_dim)
         The codebook vectors, in X's units unless ``scale="standard"``. There is one codebook per
         code, in the order of codes, or one per stage if they are shared.
@@ -248,18 +263,20 @@ default="squared_error"
     (2, 64, 4)
     """
 
+    _code_variances: np.ndarray
     codebook_: np.ndarray
     codebook_usage_: np.ndarray
     n_codes_: int
     perplexity_: np.ndarray
     noise_variance_: np.ndarray
-    _noise_quantiles: np.ndarray  # in root mean squared errors
+    _residual_noise: ResidualNoise
     prior_: Any
     _prior_asked: Any
     _encoded_as: str
 
     _parameter_constraints: ClassVar[Constraints] = {
         **GenerativeAutoencoder._parameter_constraints,
+        "n_components": [integer("[1, inf)"), real_beside_integers("(0, 1)"), None],
         "n_codes": [integer("[1, inf)"), OneOf("auto")],
         "codebook_size": [integer("[1, inf)"), OneOf("auto")],
         "codebook_update": [OneOf("ema", "gradient")],
@@ -284,7 +301,7 @@ default="squared_error"
 
     def __init__(
         self,
-        n_components: int | None = None,
+        n_components: int | float | None = None,
         *,
         hidden_layer_sizes: Widths = "auto",
         activation: ActivationName = "relu",
@@ -362,7 +379,7 @@ default="squared_error"
             self.n_components_ // n_parts,
             None if self.codebook_update == "gradient" else self.decay,
         )
-        return partial(_assemble, build=build)
+        return partial(assembled, build=build)
 
     def _count_parts(self, k: int) -> int:
         """Return the number of vectors that a row of k components is cut into, a divisor of k."""
@@ -375,6 +392,10 @@ default="squared_error"
             return int(self.n_codes)
         divisors = [n for n in range(1, k + 1) if k % n == 0]
         return min(divisors, key=lambda n: abs(math.log(n * _CODE_DIM / k)))
+
+    def _divisible(self, k: int, most: int) -> int:
+        n = 1 if isinstance(self.n_codes, str) else int(self.n_codes)
+        return min(-(-k // n), max(most // n, 1)) * n
 
     def _size_of_codebooks(self, rows: StreamedRows | None) -> int:
         """Return the number of vectors per codebook: at most that of distinct training rows."""
@@ -407,7 +428,7 @@ default="squared_error"
 
     def _check_codes(self, quantization: Quantization) -> None:
         k = self.n_components
-        code_dim = None if k is None else int(k) // self._count_parts(int(k))
+        code_dim = None if k is None or k < 1 else int(k) // self._count_parts(int(k))
         quantization.check(self._largest_codebook(), code_dim)
 
     @property
@@ -595,10 +616,6 @@ default="squared_error"
         core: Any = self._net.core(torch.float64, torch.device("cpu"))
         return core.quantizer
 
-    def _owner(self) -> np.ndarray:
-        """Return the number of each code's codebook."""
-        return self._quantizer().owner.numpy()
-
     def _encoding(self, X: Any) -> Encoding:
         return Encoding(X, self._integer_codes(X))
 
@@ -618,20 +635,26 @@ default="squared_error"
         if not n_before:
             self._warn_of_unused(len(codes))
         self._learn_prior(codes, n_before)
+        self._publish_components(encoding, n_before)
+
+    def _publish_components(self, encoding: Encoding, n_before: int) -> None:
+        """Set PCA's attributes."""
+        X, vectors = encoding.rows, self._vectors(encoding.codes)
+        before = (n_before, self._code_mean, self._code_variances) if n_before else None
+        self._code_mean, self._code_variances = fit_gaussian(vectors, before, jointly=False)
+        variance = self._code_variances * self.n_samples_ / max(self.n_samples_ - 1, 1)
+        self._publish_variances(variance, X, float(self._squared_errors(X).sum()))
+        self._dtype = X.dtype
 
     def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
         """Measure what reconstructions miss, by feature."""
         X, codes = encoding.rows, encoding.codes
         n_rows = max(1, min(_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED // X.shape[1]))
         step = -(-X.shape[0] // n_rows)
-        residuals = dense(X[::step]) - self._decode_integers(codes[::step])
-        variance = np.square(residuals).mean(0)
-        quantiles = quantiles_of(residuals) / np.sqrt(variance + (variance == 0))
+        noise = ResidualNoise.of(dense(X[::step]) - self._decode_integers(codes[::step]))
         if n_before:
-            share = n_before / (n_before + X.shape[0])
-            variance = share * self.noise_variance_ + (1 - share) * variance
-            quantiles = share * self._noise_quantiles + (1 - share) * quantiles
-        self.noise_variance_, self._noise_quantiles = variance, quantiles.astype(np.float32)
+            noise = noise.mixed(self._residual_noise, n_before / (n_before + X.shape[0]))
+        self._residual_noise, self.noise_variance_ = noise, noise.variance
 
     def _learn_prior(self, codes: np.ndarray, n_before: int) -> None:
         goes_on = n_before and same(self.prior, self._prior_asked)
@@ -639,17 +662,16 @@ default="squared_error"
             prior = deepcopy(self.prior_)
             prior.partial_fit(codes)
         else:
-            known = {"codebook_size": self._codebook_size, "device": self.device}
+            known: dict[str, Any] = {"codebook_size": self._codebook_size, "device": self.device}
             prior = completed(resolve(self.prior, PRIORS), self.random_state, **known)
-            takes_vectors = has_fit_parameter(prior, "vectors")
-            vectors = {"vectors": self.codebook_[self._owner()]} if takes_vectors else {}
-            prior.fit(codes, **vectors)
+            known = {"vectors": self.codebook_[self._quantizer().owner.numpy()]}
+            prior.fit(codes, **(known if has_fit_parameter(prior, "vectors") else {}))
         self.prior_, self._prior_asked = prior, kept(self.prior)
 
     def _warn_of_unused(self, n_rows: int) -> None:
         """Warn if few of the codes that can be used are."""
-        used, owner = np.zeros(self.codebook_.shape[:2], dtype=bool), self._owner()
-        np.logical_or.at(used, owner, self.codebook_usage_ > 0)
+        used, owner = np.zeros(self.codebook_.shape[:2], dtype=bool), self._quantizer().owner
+        np.logical_or.at(used, owner.numpy(), self.codebook_usage_ > 0)
         n_used, n_possible = int(used.sum()), len(used) * min(self._codebook_size, n_rows)
         if n_used >= _LEAST_USE * n_possible:
             return
@@ -679,16 +701,4 @@ default="squared_error"
         loss = self._net.loss
         if hasattr(loss, "sample"):
             return scattered(rows, loss, np.asarray(1.0), self._net.scaling, generator)
-        noise = draw_from_quantiles(len(rows), self._noise_quantiles, generator)
-        return rows + noise * np.sqrt(self.noise_variance_)
-
-
-def _assemble(encoder: nn.Module, decoder: nn.Module, build: Callable[[], Any]) -> VQVAE:
-    """Return the network with the quantizer that `build` makes."""
-    quantizer = build()
-    if not isinstance(quantizer, Quantizer):
-        raise TypeError(
-            "build of a Quantization must return a skae.modules.Quantizer, but returned "
-            f"{quantizer!r}."
-        )
-    return VQVAE(encoder, decoder, quantizer)
+        return rows + self._residual_noise.draw(len(rows), generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,39 @@ def scattered(
             f"returned shape {np.shape(drawn)}."
         )
     return drawn if raw else scaling.from_scaled(drawn)
+
+
+@dataclass(frozen=True)
+class ResidualNoise:
+    """What reconstructions miss, feature by feature.
+
+    Attributes
+    ----------
+    variance : ndarray of shape (n_features,)
+        Mean square.
+    quantiles : ndarray of shape (n_levels, n_features)
+        Quantiles in units of its root, float32.
+    """
+
+    variance: np.ndarray
+    quantiles: np.ndarray
+
+    @classmethod
+    def of(cls, residuals: np.ndarray) -> ResidualNoise:
+        """Measure residuals, (n_rows, n_features)."""
+        variance = np.square(residuals).mean(0)
+        quantiles = quantiles_of(residuals) / np.sqrt(variance + (variance == 0))
+        return cls(variance, quantiles.astype(np.float32))
+
+    def mixed(self, before: ResidualNoise, share: float) -> ResidualNoise:
+        """Return the noise of which a share is as it was before."""
+        pairs = (before.variance, self.variance), (before.quantiles, self.quantiles)
+        variance, quantiles = (share * old + (1 - share) * new for old, new in pairs)
+        return ResidualNoise(variance, quantiles.astype(np.float32))
+
+    def draw(self, n_rows: int, generator: Generator) -> np.ndarray:
+        """Draw noise for rows, float64 (n_rows, n_features)."""
+        return draw_from_quantiles(n_rows, self.quantiles, generator) * np.sqrt(self.variance)
 
 
 def quantiles_of(values: np.ndarray) -> np.ndarray:

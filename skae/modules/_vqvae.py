@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -99,3 +100,20 @@ class VQVAE(Core):
     def update(self) -> None:
         """Move the codebooks."""
         self.quantizer.update()
+
+
+def assembled(encoder: nn.Module, decoder: nn.Module, build: Callable[[], Any]) -> VQVAE:
+    """Return the network with the quantizer that `build` makes.
+
+    Raises
+    ------
+    TypeError
+        If it makes something else.
+    """
+    quantizer = build()
+    if not isinstance(quantizer, Quantizer):
+        raise TypeError(
+            "build of a Quantization must return a skae.modules.Quantizer, but returned "
+            f"{quantizer!r}."
+        )
+    return VQVAE(encoder, decoder, quantizer)
