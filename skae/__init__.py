@@ -23,6 +23,7 @@ _HOMES = {
 _SUBMODULES = [
     "decomposition",
     "exceptions",
+    "inspection",
     "metrics",
     "modules",
     "objectives",

@@ -22,7 +22,7 @@ FLOORS = [
     ["_training"],
     ["priors"],
     ["_estimators"],
-    ["decomposition"],
+    ["decomposition", "inspection"],
     ["__init__"],
 ]
 RANKS = {unit: rank for rank, units in enumerate(FLOORS) for unit in units}
