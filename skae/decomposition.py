@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._data.rows import as_array, dense_blocks
 from ._estimators.autoencoder import AutoencoderTransformer
 from ._estimators.hints import ActivationName, Auto, Precision, Seed, Widths
+from ._inference.fitted import FittedNet
 from ._sklearn.params import Constraints, OneOf, integer, real_beside_integers
 from .objectives import Schedule
 
@@ -21,6 +23,12 @@ __all__ = ["PCA", "IncrementalPCA"]
 
 # Attributes that the network has its own copy of.
 _COPIED = {"components_", "mean_", "explained_variance_", "n_components_"}
+_BY_COMPONENT = (
+    "explained_variance_",
+    "explained_variance_ratio_",
+    "singular_values_",
+    "_code_mean",
+)
 # PCA's own `tol` belongs to a solver.
 _TRAINING_TOL = 1e-4
 
@@ -84,14 +92,48 @@ class _DropIn(AutoencoderTransformer):
         return self.n_samples_
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute, but none that would then disagree with the network."""
-        if name in _COPIED and "_recipe" not in self.__dict__:
-            raise AttributeError(
-                f"{name} cannot be set by hand: it describes a network, which would go on as it "
-                "was. To use fewer components, fit with that n_components, or drop columns of "
-                "what transform returns."
-            )
-        super().__setattr__(name, value)
+        """Set an attribute, of those that the network has a copy of the first components only."""
+        if name in _COPIED and "_recipe" not in self.__dict__ and "_net" in self.__dict__:
+            kept = self._count_kept(name, value)
+            if kept is None:
+                raise AttributeError(
+                    f"{name} cannot be set by hand: it describes a network, which would go on as "
+                    f"it was. Fit again, or keep the first components with {name}[:k]."
+                )
+            self._keep_first(kept)
+        elif name == "components_":
+            self.__dict__[name] = value  # of an estimator that is not fitted
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def components_(self) -> np.ndarray:
+        """Directions that codes stand for: derivatives of decoding."""
+        if "components_" in self.__dict__ and "_net" not in self.__dict__:
+            return np.asarray(self.__dict__["components_"])
+        return super().components_
+
+    def _count_kept(self, name: str, value: Any) -> int | None:
+        """Return of how many first components a value for an attribute is; None if of none."""
+        now, k = getattr(self, name), self.n_components_
+        if name == "n_components_":
+            return int(value) if isinstance(value, Integral) and 1 <= int(value) <= k else None
+        if name == "mean_":
+            return k if np.array_equal(value, now) else None
+        n_kept = len(value) if np.ndim(value) == np.ndim(now) else 0
+        return n_kept if n_kept and np.array_equal(value, now[:n_kept]) else None
+
+    def _keep_first(self, k: int) -> None:
+        """Keep the first k components, as slicing `components_` does for PCA."""
+        if k == self.n_components_:
+            return
+        net, first, basis = self._net, slice(k), self._net.basis
+        assert basis is not None
+        self._net = FittedNet(net.build, net.arrays, net.scaling, net.loss, basis.first(k))
+        self.__dict__.pop("_stream", None)
+        self.__dict__ |= {name: getattr(self, name)[first] for name in _BY_COMPONENT}
+        self._code_covariance = self._code_covariance[first, first]
+        self.__dict__["n_components_"] = k
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean of `score_samples`.
@@ -164,6 +206,7 @@ class _DropIn(AutoencoderTransformer):
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
         """Return PCA's choice: a number, or all and the share of the variance that cuts them."""
         wanted, most = self.n_components, min(X.shape)
+        self.__dict__.pop("components_", None)
         if sparse.issparse(X) and self.svd_solver not in ("auto", "arpack", "covariance_eigh"):
             raise TypeError(
                 'PCA only support sparse inputs with the "arpack" and "covariance_eigh" solvers, '
@@ -513,6 +556,7 @@ class IncrementalPCA(_DropIn):
 
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
         wanted, (n_samples, n_features) = self.n_components, X.shape
+        self.__dict__.pop("components_", None)
         if wanted is not None and wanted > n_features:
             raise ValueError(
                 f"n_components={wanted} invalid for n_features={n_features}, need more rows than "

@@ -38,7 +38,7 @@ def test_the_last_is_the_score_of_all_codes(digits, kind):
 
 
 def test_pipelines_and_what_has_no_vectors(digits):
-    """A pipeline is judged in its own rows; integers and constant rows are refused."""
+    """A pipeline is scored in its own rows; integers and constant rows are refused."""
     pipeline = make_pipeline(StandardScaler(), PCA(3)).fit(digits)
     assert cumulative_score(pipeline, digits)[-1] == pytest.approx(
         explained_variance_scorer(pipeline, digits)

@@ -52,8 +52,8 @@ def _of_layers(layers: DenseLayers, z: Tensor, loss: Loss | None) -> Tensor:
     output, derivative = 0 * z[:1], 0 * z[:1]
     for layer in layers.hidden:
         x, jacobian = _affine(layer, x, jacobian)
-        x, slopes = _elementwise(layer.activation or torch.nn.Identity(), x)
-        jacobian = slopes[:, None] * jacobian
+        x, derivatives = _elementwise(layer.activation or torch.nn.Identity(), x)
+        jacobian = derivatives[:, None] * jacobian
     if layers.last is not None:
         output, derivative = _affine(layers.last, x, jacobian)
     if layers.linear is not None:

@@ -90,7 +90,13 @@ class Core(nn.Module):
             part.start_at(*(torch.tensor(array, device="cpu") for array in (weight, offset)))
 
     def move(self, move: Move) -> None:
-        """Work with rows that have been moved, as with those before."""
+        """Work with rows that have been moved, as with those before.
+
+        Parameters
+        ----------
+        move : Move
+            From rows in scaled units.
+        """
         self.encoder.read_moved(move)
         self.decoder.write_moved(move)
 

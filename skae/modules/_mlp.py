@@ -167,7 +167,15 @@ class MLP(Network):
 
     @torch.no_grad()
     def add_linear(self, weight: Tensor, offset: Tensor) -> None:
-        """Add a linear map to the linear path."""
+        """Add a linear map to the linear path.
+
+        Parameters
+        ----------
+        weight : torch.Tensor of shape (n_out, n_in)
+            What is added to the weights.
+        offset : torch.Tensor of shape (n_out,)
+            What is added to the biases.
+        """
         if self.linear is None:
             super().add_linear(weight, offset)
             return
@@ -197,7 +205,13 @@ class MLP(Network):
 
     @torch.no_grad()
     def read_moved(self, move: Move) -> None:
-        """Take inputs that have been moved, and return what it did for those before."""
+        """Take inputs that have been moved, and return what it did for those before.
+
+        Parameters
+        ----------
+        move : Move
+            The move.
+        """
         for layer in self._outer_layers(0):
             matrix, origin, image = self._as_exact_as(layer, move)
             weight = layer.weight.to(matrix.dtype)
@@ -207,7 +221,13 @@ class MLP(Network):
 
     @torch.no_grad()
     def write_moved(self, move: Move) -> None:
-        """Return what it returned, moved."""
+        """Return what it returned, moved.
+
+        Parameters
+        ----------
+        move : Move
+            The move.
+        """
         for i, layer in enumerate(self._outer_layers(-1)):
             matrix, origin, image = self._as_exact_as(layer, move)
             weight, bias = layer.weight.to(matrix.dtype), layer.bias.to(matrix.dtype)
@@ -345,7 +365,15 @@ class MirroredMLP(Network):
 
     @torch.no_grad()
     def add_linear(self, weight: Tensor, offset: Tensor) -> None:
-        """Add an offset; the weights of the linear path are the perceptron's."""
+        """Add an offset; the weights of the linear path are the perceptron's.
+
+        Parameters
+        ----------
+        weight : torch.Tensor of shape (n_out, n_in)
+            What is added to the weights.
+        offset : torch.Tensor of shape (n_out,)
+            What is added to the biases.
+        """
         self.biases[0].add_(offset.to(self.biases[0]))
 
     @torch.no_grad()
@@ -360,7 +388,13 @@ class MirroredMLP(Network):
 
     @torch.no_grad()
     def write_moved(self, move: Move) -> None:
-        """Return what it returned, moved: the weights are the perceptron's, which have been."""
+        """Return what it returned, moved: the weights are the perceptron's, which have been.
+
+        Parameters
+        ----------
+        move : Move
+            The move.
+        """
         moved = move.matrix @ (self.biases[0] - move.origin) + move.image
         self.biases[0] = nn.Parameter(moved.float())
         self.n_out = len(move.image)

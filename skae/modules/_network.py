@@ -88,6 +88,13 @@ class Network(nn.Module):
     def add_linear(self, weight: Tensor, offset: Tensor) -> None:
         """Add a linear map, as `start_at` has them, to the linear path.
 
+        Parameters
+        ----------
+        weight : torch.Tensor of shape (n_out, n_in)
+            What is added to the weights.
+        offset : torch.Tensor of shape (n_out,)
+            What is added to the biases.
+
         Raises
         ------
         TypeError
@@ -107,6 +114,11 @@ class Network(nn.Module):
     def read_moved(self, move: Move) -> None:
         """Take inputs that have been moved, and return what it did for those before.
 
+        Parameters
+        ----------
+        move : Move
+            The move.
+
         Raises
         ------
         TypeError
@@ -116,6 +128,11 @@ class Network(nn.Module):
 
     def write_moved(self, move: Move) -> None:
         """Return what it returned, moved.
+
+        Parameters
+        ----------
+        move : Move
+            The move.
 
         Raises
         ------

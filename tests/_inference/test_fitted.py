@@ -217,8 +217,8 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_loadings_of_any_network(name):
     """Forward derivatives; gradients where there are no others; zeros where codes are ignored."""
-    function, slopes = FUNCTIONS[name]
+    function, derivatives = FUNCTIONS[name]
     at = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
     weight = torch.randn(3, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = _of_any(lambda z: function(z) @ weight, at)
-    torch.testing.assert_close(found, weight.T * slopes(at))
+    torch.testing.assert_close(found, weight.T * derivatives(at))
