@@ -212,6 +212,9 @@ class Shy:
 
     non_negative = "perhaps"
 
+    def __repr__(self):
+        return "Shy()"
+
 
 @pytest.mark.parametrize(
     ("estimator", "expected"),
