@@ -75,6 +75,12 @@ class AutoencoderTransformer(LinearView):
     measured on the rows of the last call, before it is trained on them. Where codes are not
     rotated, or with ``scale="standard"``, they stay as they were at the start.
 
+    Of 1024 features or more, and of more features than rows, `fit` trains built-in networks in the
+    rows' leading principal coordinates: 1024, or twice `n_components` if that is more, which is all
+    there are up to 1025 rows. What the others hold of a row counts in losses and scores, but is not
+    learned. It is done where distances are all that matters: for the squared error, without
+    corruption, and unless ``scale="standard"``.
+
     Parameters
     ----------
     n_components : int or float, default=None
@@ -169,8 +175,9 @@ default=None
         only (nested dropout), so that others can be set to zero and the first still serve alone.
         Codes are then given as they are, without rotation.
     latent_density : "gaussian" or estimator, default="gaussian"
-        Where `sample` draws codes from: a Gaussian with the moments of the training rows' codes,
-        or a scikit-learn estimator with ``fit`` and ``sample``, such as
+        Where `sample` draws codes from: a Gaussian with the moments of the training rows' codes
+        (each code by itself where they are sparse, top-k, logistic or ordered), or a scikit-learn
+        estimator with ``fit`` and ``sample``, such as
         `sklearn.mixture.GaussianMixture` or `sklearn.neighbors.KernelDensity`, which is cloned and
         fitted to them (after `partial_fit`, to those of the last call).
     whiten : bool, default=False

@@ -76,7 +76,11 @@ class VAETransformer(LinearView, GenerativeAutoencoder):
     millionth of the rows' size or less: see `noise_variance_`).
 
     `sample` draws from this model, noise included, so that draws have the data's spread;
-    ``inverse_transform`` of standard normal codes gives draws without it.
+    ``inverse_transform`` of standard normal codes (unless ``whiten=True``) gives draws without it.
+
+    Of 1024 features or more, and of more features than rows, `fit` trains built-in networks in the
+    rows' leading principal coordinates, see `AutoencoderTransformer`: for Gaussian noise of one
+    variance, and unless ``scale="standard"``.
 
     Parameters
     ----------

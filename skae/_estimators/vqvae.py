@@ -79,7 +79,7 @@ _PRIOR = Kind(
 # A warning is given where a smaller fraction of the codes is in use.
 _LEAST_USE = 0.1
 # So many training rows, and values, at most are decoded to measure the noise.
-_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED = 10_000, 2**24
+_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED = 10_000, 2**23
 
 
 class VQVAETransformer(LinearView, GenerativeAutoencoder):
@@ -90,6 +90,10 @@ class VQVAETransformer(LinearView, GenerativeAutoencoder):
     follow them as exponential moving averages, and codes that fall out of use are moved onto
     encodings of training rows after each epoch, so that codebooks stay alive. Once the codes are
     found, a prior over them is learned, from which `sample` draws.
+
+    Of 1024 features or more, and of more features than rows, `fit` trains built-in networks in the
+    rows' leading principal coordinates, see `AutoencoderTransformer`: for the squared
+    error, and unless ``scale="standard"``.
 
     Parameters
     ----------
