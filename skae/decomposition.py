@@ -14,9 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._data.rows import as_array, dense_blocks
 from ._estimators.autoencoder import AutoencoderTransformer
+from ._estimators.fitting import Encoding
 from ._estimators.hints import ActivationName, Auto, Precision, Seed, Widths
 from ._inference.fitted import FittedNet
+from ._latent.basis import Basis
 from ._sklearn.params import Constraints, OneOf, integer, real_beside_integers
+from ._training.defaults import rows_per_batch
+from ._training.trainer import Trainer
 from .objectives import Schedule
 
 __all__ = ["PCA", "IncrementalPCA"]
@@ -28,6 +32,7 @@ _BY_COMPONENT = (
     "explained_variance_ratio_",
     "singular_values_",
     "_code_mean",
+    "_directions",
 )
 # PCA's own `tol` belongs to a solver.
 _TRAINING_TOL = 1e-4
@@ -92,7 +97,7 @@ class _DropIn(AutoencoderTransformer):
         return self.n_samples_
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute, of those that the network has a copy of the first components only."""
+        """Set an attribute; of a fitted `components_` only its first rows, which are then kept."""
         if name in _COPIED and "_recipe" not in self.__dict__ and "_net" in self.__dict__:
             kept = self._count_kept(name, value)
             if kept is None:
@@ -108,7 +113,7 @@ class _DropIn(AutoencoderTransformer):
 
     @property
     def components_(self) -> np.ndarray:
-        """Directions that codes stand for: derivatives of decoding."""
+        """What a unit of each code adds to reconstructions on average."""
         if "components_" in self.__dict__ and "_net" not in self.__dict__:
             return np.asarray(self.__dict__["components_"])
         return super().components_
@@ -130,7 +135,7 @@ class _DropIn(AutoencoderTransformer):
         net, first, basis = self._net, slice(k), self._net.basis
         assert basis is not None
         self._net = FittedNet(net.build, net.arrays, net.scaling, net.loss, basis.first(k))
-        self.__dict__.pop("_stream", None)
+        self.__dict__["_is_cut"] = True
         self.__dict__ |= {name: getattr(self, name)[first] for name in _BY_COMPONENT}
         self._code_covariance = self._code_covariance[first, first]
         self.__dict__["n_components_"] = k
@@ -158,8 +163,8 @@ class _DropIn(AutoencoderTransformer):
         """Return the log-likelihood of each row under the Gaussian model of `get_covariance`.
 
         It is what PCA's `score_samples` is ([1]_, section 12.2.1): a Gaussian around `mean_`
-        whose covariance is made of `components_`, `explained_variance_` and `noise_variance_`. It
-        knows nothing of a nonlinear path beyond these.
+        whose covariance is made of `components_`, `explained_variance_` and `noise_variance_`: the
+        linear model nearest to the codes. It knows nothing of a nonlinear path beyond that.
 
         Parameters
         ----------
@@ -184,8 +189,9 @@ class _DropIn(AutoencoderTransformer):
     def get_covariance(self) -> np.ndarray:
         """Return the covariance of the linear-Gaussian model that the attributes describe.
 
-        As in scikit-learn, components are multiplied by their standard deviations once more if
-        ``whiten=True``, and it is the covariance of X only without.
+        Its trace is the total variance of the training rows. With ``whiten=True`` components are
+        multiplied by their standard deviations once more, as in scikit-learn, so that it is then
+        the covariance of nothing.
 
         Returns
         -------
@@ -203,10 +209,15 @@ class _DropIn(AutoencoderTransformer):
         """Return what the covariance has beside noise: L, of which it is L'L."""
         return np.sqrt(self._signal_variance())[:, None] * self.components_
 
+    def _forget(self) -> None:
+        """Forget what was done by hand."""
+        for name in ("components_", "_is_cut"):
+            self.__dict__.pop(name, None)
+
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
         """Return PCA's choice: a number, or all and the share of the variance that cuts them."""
         wanted, most = self.n_components, min(X.shape)
-        self.__dict__.pop("components_", None)
+        self._forget()
         if sparse.issparse(X) and self.svd_solver not in ("auto", "arpack", "covariance_eigh"):
             raise TypeError(
                 'PCA only support sparse inputs with the "arpack" and "covariance_eigh" solvers, '
@@ -226,9 +237,9 @@ class _DropIn(AutoencoderTransformer):
         if wanted > most or (wanted < 1 and (truncated or wanted == 0)):
             solver = "full" if self.svd_solver == "auto" else self.svd_solver
             raise ValueError(
-                f"n_components={wanted} must be between {int(truncated)} and "
+                f"n_components={wanted} must be between {int(truncated or wanted == 0)} and "
                 f"min(n_samples, n_features)={most} with svd_solver={solver!r}"
-                + (", and not 0: an autoencoder has a code." if wanted == 0 else "")
+                + (": an autoencoder has a code" if wanted == 0 else "")
             )
         if self.svd_solver == "arpack" and wanted == most:
             raise ValueError(
@@ -236,6 +247,28 @@ class _DropIn(AutoencoderTransformer):
                 f"min(n_samples, n_features)={most} with svd_solver='arpack'"
             )
         return (most, float(wanted)) if wanted < 1 else (int(wanted), None)
+
+    def _follow(self, X: Any, trainer: Trainer) -> Basis | None:
+        if self.__dict__.get("_is_cut"):
+            raise ValueError(
+                "partial_fit cannot go on: components were dropped by hand since the last fit. Fit "
+                "anew with that n_components."
+            )
+        return super()._follow(X, trainer)
+
+    def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
+        super()._publish_by_feature(encoding, n_before)
+        self._freeze()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load the state, and guard what the network has a copy of against changes in place."""
+        super().__setstate__(state)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        for name in _COPIED & self.__dict__.keys() - {"n_components_"}:
+            self.__dict__[name] = np.array(self.__dict__[name])
+            self.__dict__[name].flags.writeable = False
 
     def _score_to_reach(self) -> float | None:
         return None
@@ -284,7 +317,7 @@ class PCA(_DropIn):
         makes fits repeatable.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the encoder's hidden layers, as in `AutoencoderTransformer`, like all that
-        follows. Empty for PCA itself, whatever is trained.
+        follows. An empty sequence is for a linear model, that is PCA.
     activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
         Activation of the hidden layers.
     batch_size : int or "auto", default="auto"
@@ -313,8 +346,8 @@ class PCA(_DropIn):
     Attributes
     ----------
     components_ : ndarray of shape (n_components_, n_features_in_)
-        What a unit of each code, before whitening, adds to a row at the mean code. The principal
-        axes at ``max_iter=0``.
+        What a unit of each code, before whitening, adds to reconstructions on average: orthonormal
+        rows. The principal axes at ``max_iter=0``.
     explained_variance_ : ndarray of shape (n_components_,)
         Variance of each code over the training rows, descending.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
@@ -325,10 +358,15 @@ class PCA(_DropIn):
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training rows.
     noise_variance_ : float
-        What reconstructions leave unexplained, per direction left out.
+        What `explained_variance_` leaves of the total variance, per direction left out.
+    gain_over_pca_ : float
+        How much more of the variance of rows held out the codes explain than PCA's do; 0.0 where
+        the start was kept, and this is PCA. Set by `fit` where rows were held out.
+    n_iter_ : int
+        Number of epochs run.
     n_components_ : int
         Number of codes per row.
-    n_samples_ : int
+    n_samples_, n_samples_seen_ : int
         Number of training rows.
     n_features_in_ : int
         Number of features.
@@ -415,9 +453,8 @@ class IncrementalPCA(_DropIn):
     """Incremental PCA with an autoencoder inside: the import is all that changes.
 
     Rows may come in batches, by `partial_fit`: the linear path follows all rows seen, as
-    scikit-learn's IncrementalPCA does, and the nonlinear path is trained for one epoch on each
-    batch. `fit` is that of `PCA`: it streams rows from where they are, so that it needs no
-    batches.
+    scikit-learn's IncrementalPCA does, and the nonlinear path is trained on each batch. `fit` is
+    that of `PCA`: it streams rows from where they are, so that it needs no batches.
 
     Parameters
     ----------
@@ -432,7 +469,7 @@ class IncrementalPCA(_DropIn):
         32 and 512.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the encoder's hidden layers, as in `AutoencoderTransformer`, like all that
-        follows. Empty for PCA itself, whatever is trained.
+        follows. An empty sequence is for a linear model, that is PCA.
     activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
         Activation of the hidden layers.
     max_iter : int, default=200
@@ -462,8 +499,8 @@ class IncrementalPCA(_DropIn):
     Attributes
     ----------
     components_ : ndarray of shape (n_components_, n_features_in_)
-        What a unit of each code, before whitening, adds to a row at the mean code. The principal
-        axes at ``max_iter=0``.
+        What a unit of each code, before whitening, adds to reconstructions on average: orthonormal
+        rows. The principal axes at ``max_iter=0``.
     explained_variance_ : ndarray of shape (n_components_,)
         Variance of each code over the training rows, descending.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
@@ -474,11 +511,20 @@ class IncrementalPCA(_DropIn):
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training rows.
     noise_variance_ : float
-        What reconstructions leave unexplained, per direction left out.
+        What `explained_variance_` leaves of the total variance, per direction left out.
+    gain_over_pca_ : float
+        How much more of the variance of rows held out the codes explain than PCA's do; 0.0 where
+        the start was kept, and this is PCA. Set by `fit` where rows were held out.
+    n_iter_ : int
+        Number of epochs run.
     n_components_ : int
         Number of codes per row.
-    n_samples_ : int
+    n_samples_, n_samples_seen_ : int
         Number of training rows.
+    var_ : ndarray of shape (n_features_in_,)
+        Variance of each feature over the training rows, divided by their number.
+    batch_size_ : int
+        Rows per optimisation step.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -501,6 +547,11 @@ class IncrementalPCA(_DropIn):
     """
 
     tol: float = 0.0
+
+    @property
+    def batch_size_(self) -> int:
+        """Rows per optimisation step."""
+        return rows_per_batch(self.batch_size, self.n_samples_)
 
     @property
     def var_(self) -> np.ndarray:
@@ -554,9 +605,12 @@ class IncrementalPCA(_DropIn):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _most_epochs(self, X: Any) -> int:
+        return 0 if self.n_components_ >= X.shape[1] else self.max_iter
+
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
         wanted, (n_samples, n_features) = self.n_components, X.shape
-        self.__dict__.pop("components_", None)
+        self._forget()
         if wanted is not None and wanted > n_features:
             raise ValueError(
                 f"n_components={wanted} invalid for n_features={n_features}, need more rows than "
@@ -570,7 +624,7 @@ class IncrementalPCA(_DropIn):
         return min(X.shape) if wanted is None else int(wanted), None
 
     def partial_fit(self, X: Any, y: Any = None, check_input: bool = True) -> Self:
-        """Let the linear path follow the rows, and train for one epoch on them.
+        """Let the linear path follow the rows, and train on them.
 
         Parameters
         ----------

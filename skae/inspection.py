@@ -34,7 +34,7 @@ def cumulative_score(estimator: Any, X: Any) -> np.ndarray:
     -------
     ndarray of shape (n_components,)
         Fractions of variance explained, ``1 - SSE / SST`` with the mean of X; the last is that of
-        all codes. It need not increase.
+        all codes. They need not increase, and may be negative.
 
     Raises
     ------

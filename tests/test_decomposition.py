@@ -1,6 +1,7 @@
 """The drop-ins: PCA's arguments, names, attributes and likelihood; what may be set by hand."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -168,3 +169,40 @@ def test_incremental_pca_follows_its_batches(digits):
     assert found.n_samples_seen_ == theirs.n_samples_seen_ == 1797
     with pytest.raises(ValueError, match="n_components=70 invalid for n_features=64"):
         IncrementalPCA(70).fit(digits)
+
+
+def test_nothing_is_changed_in_place(digits):
+    """Arrays that the network has a copy of cannot be written to, also after a pickle."""
+    model = PCA(3, whiten=True, max_iter=0).fit(digits)
+    for each in (model, pickle.loads(pickle.dumps(model))):
+        for name in ("components_", "mean_", "explained_variance_"):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(each, name)[:] = 0
+
+
+def test_small_batches_are_trained_on(digits):
+    """Of as many rows as components too, where these are not all there are."""
+    model = IncrementalPCA(8, random_state=0).partial_fit(digits[:100])
+    n_epochs = model.n_iter_
+    assert model.partial_fit(digits[100:108]).n_iter_ > n_epochs
+
+
+def test_a_stream_does_not_go_on_without_components_that_were_dropped(digits):
+    """The error says so, attributes stay, and a new fit begins anew."""
+    model = IncrementalPCA(4, max_iter=0).partial_fit(digits[:500])
+    model.components_ = model.components_[:2]
+    np.testing.assert_allclose(model.var_, digits[:500].var(0), atol=1e-9)
+    with pytest.raises(ValueError, match="dropped by hand"):
+        model.partial_fit(digits[500:])
+    assert model.fit(digits).partial_fit(digits).transform(digits).shape == (1797, 4)
+
+
+def test_scores_choose_as_many_components_as_pca_s(digits):
+    """A search by the estimator's own score, as in code that was written for PCA."""
+    found = []
+    for reducer in (PCA(**QUICK | {"max_iter": 15}), sklearn.decomposition.PCA()):
+        grid = {"n_components": [1, 4, 16]}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found.append(GridSearchCV(reducer, grid, cv=2).fit(digits[:600]).best_params_)
+    assert found[0] == found[1]

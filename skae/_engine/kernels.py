@@ -116,11 +116,10 @@ def derivatives_along(
 
     None where the function has no such derivative. torch warns of what it loads at the first call.
     """
-    with warnings.catch_warnings(), forward_ad.dual_level():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            value = function(forward_ad.make_dual(x, tangents))
-        except (NotImplementedError, RuntimeError):
-            return None
-        tangent = forward_ad.unpack_dual(value).tangent
+    try:
+        with warnings.catch_warnings(), forward_ad.dual_level():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            value, tangent = forward_ad.unpack_dual(function(forward_ad.make_dual(x, tangents)))
+    except (NotImplementedError, RuntimeError):
+        return None
     return torch.zeros_like(value) if tangent is None else tangent.detach()

@@ -68,18 +68,19 @@ class AutoencoderTransformer(LinearView):
     better, by more than one standard error of the paired gain.
 
     Codes are as tidy as PCA's: over the training rows they have mean zero and are uncorrelated, in
-    the units of X, in descending order of variance and with PCA's rule for signs. The attributes
+    the units of X, in descending order of variance, with the signs of the principal axes that they
+    are nearest to. The attributes
     that PCA has mean the same here, and equal PCA's for a linear net. They, and this basis,
     describe the last `fit`. With `partial_fit` the linear path, the basis and the attributes follow
     all rows so far, as in IncrementalPCA; what the nonlinear path adds to the attributes is
     measured on the rows of the last call, before it is trained on them. Where codes are not
     rotated, or with ``scale="standard"``, they stay as they were at the start.
 
-    Of 1024 features or more, and of more features than rows, `fit` trains built-in networks in the
-    rows' leading principal coordinates: 1024, or twice `n_components` if that is more, which is all
-    there are up to 1025 rows. What the others hold of a row counts in losses and scores, but is not
-    learned. It is done where distances are all that matters: for the squared error, without
-    corruption, and unless ``scale="standard"``.
+    Of 1024 features or more, `fit` trains built-in networks in the rows' leading principal
+    coordinates: 1024, or twice `n_components` if that is more, which is all there are up to 1025
+    rows. What the others hold of a row counts in losses and scores, but is not learned. It is done
+    where there are at least twice as many features as coordinates, and distances are all that
+    matters: for the squared error, without corruption, and unless ``scale="standard"``.
 
     Parameters
     ----------
@@ -187,8 +188,11 @@ default=None
     Attributes
     ----------
     components_ : ndarray of shape (n_components_, n_features_in_)
-        What a unit of each code, before whitening, adds to a row: the Jacobian of the decoder at
-        the mean code. The principal axes for a linear net.
+        What a unit of each code, before whitening, adds to reconstructions on average: rows of the
+        least-squares map from codes to these, which are orthonormal, and the principal axes for a
+        linear net; after `partial_fit` those of all rows. Where codes are not rotated, the Jacobian
+        of the decoder at the mean code. For nonlinear nets ``Z @ components_ + mean_`` is not
+        ``inverse_transform(Z)``.
     explained_variance_ : ndarray of shape (n_components_,)
         Variance of each code over the training rows before whitening, divided by
         ``n_samples - 1``, in squared units of X. In descending order, unless codes are only sorted
@@ -200,8 +204,10 @@ default=None
     singular_values_ : ndarray of shape (n_components_,)
         Root of the sum of squares of each code about its mean, before whitening.
     noise_variance_ : float
-        What the training rows' reconstructions leave unexplained, per direction left out: squared
-        error divided by ``(n_samples - 1) * (min(n_samples, n_features) - n_components_)``.
+        Variance per direction left out by the linear-Gaussian model of `get_covariance`: what
+        `explained_variance_` leaves of the total variance, divided by
+        ``min(n_samples, n_features) - n_components_``. PCA's for a linear net. Where codes are not
+        rotated, that which reconstructions leave.
     gain_over_pca_ : float
         Score of the held-out rows, with all codes trained, minus what it was at the PCA start; 0.0
         where that was kept. It belongs to an epoch that was selected for it, and is therefore
@@ -283,7 +289,6 @@ default=None
     latent_density_: Any
     _is_white: bool
     _stream: Stream
-    _share_left: float
     _code_covariance: np.ndarray
 
     def __init__(
@@ -355,11 +360,12 @@ default=None
         self.latent_density = latent_density
         self.whiten = whiten
 
-    def _as_components(self, derivatives: np.ndarray) -> np.ndarray:
+    def _derivatives(self) -> np.ndarray:
+        found = super()._derivatives()
         if not self._is_white:
-            return derivatives
-        deviations = np.sqrt(self.explained_variance_)[:, None]
-        return np.divide(derivatives, deviations, out=0 * derivatives, where=deviations > 0)
+            return found
+        deviations = np.sqrt(self.explained_variance_)[:, None].astype(found.dtype)
+        return np.divide(found, deviations, out=0 * found, where=deviations > 0)
 
     def _signal_variance(self) -> np.ndarray:
         return np.maximum(self.explained_variance_ - self.noise_variance_, 0.0)
@@ -424,10 +430,9 @@ default=None
         stream.move(trainer.core, before)
         moments = self._code_mean, self._code_covariance
         self._code_mean, self._code_covariance = stream.moved_moments(before, *moments)
-        self._share_left, missed = 1.0, stream.missed(X)
-        if self.n_iter_ and missed > 0:  # measured before the network is trained on these rows
+        if self.n_iter_:  # measured before the network is trained on these rows
             errors = trainer.fitted_net().squared_errors(X, evaluation_device(self.device))
-            self._share_left = float(errors.sum()) / missed
+            self._stream = stream = stream.with_errors(float(errors.sum()), stream.missed(X))
         return stream.basis_given_out
 
     @property
@@ -453,7 +458,9 @@ default=None
         if start is not None and compared and not self._activation.keeps_axes:
             self.gain_over_pca_ = gain(start, self._net, held_out, self.mean_, device)
         n_directions = X.shape[0] if self._wide else min(X.shape)  # wide rows are fewer
-        how = {"jointly": not self._keeps_axes, "n_directions": n_directions}
+        by_feature = self._wide.by_feature if self._wide else None
+        how: dict[str, Any] = {"n_directions": n_directions, "by_feature": by_feature}
+        how["jointly"] = not self._keeps_axes
         description = Description(self._net, X, self.mean_, self._basis_of, device, **how)
         if (fraction := self._score_to_reach()) is not None:
             description.truncate(fraction, X if held_out is None else held_out)
@@ -471,11 +478,13 @@ default=None
         unit = 1.0 if self._activation.gives_unit_codes else self._net.scaling.unit
         if self.ordered:
             return untouched_basis(moments, unit)
-        if "_stream" in self.__dict__ and not self.n_iter_:  # it is PCA
+        if self._keeps_axes:
+            return permuted_basis(moments, unit)
+        if "_stream" not in self.__dict__:
+            return rotated_basis(moments)
+        if not self.n_iter_:  # it is PCA
             return axes_basis(moments, unit)
-        if self._wide:  # signs are chosen by features
-            moments = replace(moments, cross=self._wide.by_feature(moments.cross.T).T)
-        return permuted_basis(moments, unit) if self._keeps_axes else rotated_basis(moments)
+        return rotated_basis(moments, self._stream.seen.axes)
 
     @property
     def _keeps_axes(self) -> bool:
@@ -494,9 +503,26 @@ default=None
         self._dtype = codes.dtype
 
     def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
-        if (n_before or not self.n_iter_) and "_stream" in self.__dict__:
-            self.__dict__.update(self._stream.attributes(self._share_left if n_before else 1.0))
-            self._is_white = self._stream.white
+        follows = n_before or self._is_streamed or not self.n_iter_
+        if follows and "_stream" in self.__dict__:
+            stream = self._stream
+            self.__dict__.update(stream.attributes())
+            if self.n_iter_:
+                self._fit_scale_of_codes()
+            self._directions = stream.seen.axes.astype(self._dtype)
+            self._is_white = stream.white
+
+    def _fit_scale_of_codes(self) -> None:
+        """Give codes of a stream the variances that are published, or 1 if they are whitened."""
+        stream, found = self._stream, np.sqrt(np.diag(self._code_covariance))
+        wanted = np.ones(len(found)) if stream.white else stream.deviations
+        varies = (found > 0) & (wanted > 0) & (stream.seen.n_samples > len(found))
+        divisor = np.divide(found, wanted, out=np.ones_like(found), where=varies)
+        assert stream.basis is not None
+        self._stream = stream = replace(stream, basis=stream.basis.divided_by(divisor))
+        self._net.basis = stream.basis_given_out
+        self._code_mean = self._code_mean / divisor
+        self._code_covariance = self._code_covariance / np.outer(divisor, divisor)
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         if "latent_density_" not in self.__dict__:

@@ -96,11 +96,12 @@ default=None
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train on X, going on from where the last call left off.
 
-        It trains for one epoch, or for as many as make 64 steps, up to 16; for none with
-        ``max_iter=0``. The first call on an unfitted estimator fixes the scaling, the start and
-        ``n_components_`` from its rows. Nothing is held out. `sample`, and attributes that
-        describe training rows, describe those of all calls since the last `fit`, each encoded by
-        the network as it was after their call.
+        It trains for one epoch; in a stream that began with `partial_fit`, for as many as make 64
+        steps, but no more than 16 or a sixth of the rows; for none with ``max_iter=0``. The first
+        call on an unfitted estimator fixes the scaling, the start and ``n_components_`` from its
+        rows. Nothing is held out. `sample`, and attributes that describe training rows, describe
+        those of all calls since the last `fit`, each encoded by the network as it was after their
+        call.
 
         Parameters
         ----------

@@ -98,6 +98,7 @@ class Fitting(GuardedState, ABC):
     _optimizer: list[np.ndarray] | None
     _recipe: Recipe
     _wide: WideFit | None = None
+    _is_streamed: bool
 
     # Parameters that a fitted network cannot change any more.
     _architecture: ClassVar[tuple[str, ...]] = (
@@ -219,10 +220,12 @@ class Fitting(GuardedState, ABC):
         rows = trainer.rows(rows_in, training)
         plan = self._plan(trainer, validation, stops_training=held_out is not None)
         history = self._train(trainer, rows, plan, max_epochs)
-        self.n_samples_ = X.shape[0]
+        self.n_samples_, self._is_streamed = X.shape[0], False
         self.n_iter_ = history.n_epochs
         self.loss_curve_ = history.loss_curve
         self.validation_loss_curve_ = history.validation_loss_curve
+        if self._wide is not None:
+            self._wide.forget_the_last(trainer.core)
         self._commit(trainer, history)
         del trainer, rows, validation, plan
         with self._overflow_is_divergence(rows_in):
@@ -257,7 +260,9 @@ class Fitting(GuardedState, ABC):
             trainer.step.import_optimizer(self._optimizer)
         basis = self._net.basis if first else self._follow(X, trainer)
         plan, rows = self._plan(trainer, None), trainer.rows(X, every)
-        max_epochs = epochs_per_call(self.batch_size, X.shape[0]) if self._most_epochs(X) else 0
+        self._is_streamed = first or self._is_streamed
+        max_epochs = epochs_per_call(self.batch_size, X.shape[0]) if self._is_streamed else 1
+        max_epochs = max_epochs if self._most_epochs(X) else 0
         history = self._train(trainer, rows, plan, max_epochs, epochs_before=self.n_iter_)
         n_before = self.n_samples_
         self.n_samples_ = n_before + X.shape[0]
@@ -347,7 +352,9 @@ class Fitting(GuardedState, ABC):
         if not built_in or not scaling.is_uniform or self._recipe.in_coordinates(1) is None:
             return 0
         n_axes = count_coordinates(X.shape[0], X.shape[1], self.n_components_)
-        return n_axes if self._most_epochs(X) else min(n_axes, self.n_components_)
+        if self._most_epochs(X):
+            return n_axes
+        return min(n_axes, self.n_components_) if self._recipe.starts_at_pca else 0
 
     def _scaling_of(self, trainer: Trainer) -> Scaling:
         """Return the scaling of rows of all features."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.linalg import pinvh
 from sklearn.utils.validation import check_is_fitted
 
-from .._data.rows import sum_of_squares
 from .._inference.jacobian import loadings
+from .._latent.moments import CodeMoments, code_moments
 from .._runtime.device import evaluation_device
 from .._runtime.modes import own_modes
 from .._runtime.threads import OneThread
@@ -24,15 +25,9 @@ class LinearView(BaseAutoencoder):
     explained_variance_ratio_: np.ndarray
     singular_values_: np.ndarray
     _code_mean: np.ndarray
+    _code_variances: np.ndarray
+    _directions: np.ndarray | None
     _dtype: np.dtype
-
-    def _central_code(self) -> np.ndarray:
-        """Return the code at which components are derivatives of decoding."""
-        return self._code_mean
-
-    def _as_components(self, derivatives: np.ndarray) -> np.ndarray:
-        """Return derivatives (n_components, n_features) in the units of components."""
-        return derivatives
 
     def _signal_variance(self) -> np.ndarray:
         """Return the variance along each component that is not noise."""
@@ -44,23 +39,38 @@ class LinearView(BaseAutoencoder):
 
     @property
     def components_(self) -> np.ndarray:
-        """Directions that codes stand for: derivatives of decoding."""
+        """What a unit of each code adds to reconstructions on average."""
         check_is_fitted(self)
         return self._net.remembered("components", self._find_components)
 
     def _find_components(self) -> np.ndarray:
-        with own_modes(gradients=True), OneThread():
-            found = loadings(self._net, self._central_code(), evaluation_device(self.device))
-        components = self._as_components(found).astype(self._dtype)
-        components.flags.writeable = False
-        return components
+        found = self._directions
+        if found is None:
+            found = self._derivatives()
+        found = found.view()
+        found.flags.writeable = False
+        return found
 
-    def _publish_variances(self, variance: np.ndarray, X: Any, unexplained: float) -> None:
-        """Set the attributes that go with variances along components, of rows X."""
+    def _derivatives(self) -> np.ndarray:
+        """Return the Jacobian of decoding at the mean code, where directions are not published."""
+        with own_modes(gradients=True), OneThread():
+            found = loadings(self._net, self._code_mean, evaluation_device(self.device))
+        return found.astype(self._dtype)
+
+    def _publish_variances(self, variance: np.ndarray, moments: CodeMoments) -> None:
+        """Set the attributes that go with variances along components."""
         self.explained_variance_ = variance
         self.singular_values_ = np.sqrt(variance * max(self.n_samples_ - 1, 1))
-        total = sum_of_squares(X, self.mean_)
-        self.explained_variance_ratio_ = explained_ratios(variance, unexplained, total)
+        ratios = explained_ratios(variance, moments.unexplained, moments.total)
+        self.explained_variance_ratio_ = ratios
+
+    def _moments(self, X: Any, codes: np.ndarray) -> CodeMoments:
+        """Return how codes of rows and their reconstructions vary together, among all features."""
+        device = evaluation_device(self.device)
+        moments = code_moments(X, codes, self.mean_, lambda: self._net.decoder(device, self.mean_))
+        if self._wide is None:
+            return moments
+        return replace(moments, cross=self._wide.by_feature(moments.cross.T).T)
 
     def get_covariance(self) -> np.ndarray:
         """Return the covariance of the linear-Gaussian model that the attributes describe.
@@ -86,4 +96,15 @@ class LinearView(BaseAutoencoder):
         ndarray of shape (n_features_in_, n_features_in_)
             Its pseudo-inverse where it is singular.
         """
-        return pinvh(self.get_covariance())
+        check_is_fitted(self)
+        noise, signal = self._noise(), np.maximum(self._signal_variance(), 0.0)
+        if np.min(noise) <= 0:
+            return pinvh(self.get_covariance())
+        noise = np.broadcast_to(noise, self.mean_.shape)
+        roots = np.sqrt(signal)[:, None] * self.components_.astype(np.float64)
+        weighted = roots / noise  # the rest is Woodbury's identity
+        inner = weighted @ roots.T
+        inner[np.diag_indices_from(inner)] += 1
+        precision: np.ndarray = -weighted.T @ np.linalg.solve(inner, weighted)
+        precision[np.diag_indices_from(precision)] += 1 / noise
+        return precision

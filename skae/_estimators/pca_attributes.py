@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import pinvh
 
 from .._data.rows import sum_of_squares
 from .._inference.fitted import FittedNet
@@ -36,6 +38,15 @@ def explained_ratios(variances: np.ndarray, unexplained: float, total: float) ->
     return score * variances / (variances.sum() or 1.0)
 
 
+def directions_of(moments: CodeMoments) -> np.ndarray:
+    """Return what a unit of each code adds to reconstructions, (n_codes, n_features), on average.
+
+    It is the least-squares map from codes to reconstructions.
+    """
+    assert moments.covariance is not None
+    return np.asarray(pinvh(moments.covariance) @ moments.cross.T)
+
+
 class Description:
     """What the codes of a network mean for the rows that it was fitted to.
 
@@ -58,6 +69,9 @@ class Description:
         Whether `choose_basis` needs the codes' covariance, and not only their variances.
     n_directions : int
         Number of directions in which so many rows of so many features vary at most.
+    by_feature : callable or None
+        From directions (n, n_columns) among the columns of X to such among features, where these
+        are not the same.
     """
 
     def __init__(
@@ -70,12 +84,16 @@ class Description:
         *,
         jointly: bool,
         n_directions: int,
+        by_feature: Callable[[np.ndarray], np.ndarray] | None,
     ) -> None:
         self.net, self.X, self.mean, self.device = net, X, mean, device
         self._n_directions = n_directions
         self._raw = self._encode(X)
-        self._moments = code_moments(X, self._raw, mean, self._make_decode, jointly=jointly)
-        net.basis, self._variances = choose_basis(self._moments)
+        moments = code_moments(X, self._raw, mean, self._make_decode, jointly=jointly)
+        if by_feature is not None:
+            moments = replace(moments, cross=by_feature(moments.cross.T).T)
+        self._moments = moments
+        net.basis, self._variances = choose_basis(moments)
 
     @property
     def basis(self) -> Basis:
@@ -116,14 +134,26 @@ class Description:
         if k < self._raw.shape[1]:
             unexplained = float(self.net.squared_errors(X, self.device).sum())
         n_free, n_left_out = max(n_samples - 1, 1), self._n_directions - k
-        variance = self._variances[:k] * n_samples / n_free
+        variance, noise = self._variances[:k] * n_samples / n_free, unexplained
+        if moments.covariance is not None:  # rotated: what the linear-Gaussian model leaves
+            noise = max(moments.total - n_samples * float(self._variances[:k].sum()), 0.0)
         return {
             "n_components_": k,
             "explained_variance_": variance,
             "explained_variance_ratio_": explained_ratios(variance, unexplained, moments.total),
             "singular_values_": np.sqrt(variance * n_free),
-            "noise_variance_": unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0,
+            "noise_variance_": noise / (n_free * n_left_out) if n_left_out > 0 else 0.0,
+            "_directions": self._directions(k),
         }
+
+    def _directions(self, k: int) -> np.ndarray | None:
+        """Return directions of the codes, of unit length if they vary; None if not rotated."""
+        basis: Any = self.basis
+        if self._moments.covariance is None:
+            return None
+        along, variances = basis.forward @ self._moments.cross.T, self._variances[:k, None]
+        found = np.divide(along, variances, out=np.zeros_like(along), where=variances > 0)
+        return found.astype(self.X.dtype)
 
     def codes(self) -> np.ndarray:
         """Return the codes of the training rows in the present basis, (n_samples, k)."""

@@ -15,6 +15,8 @@ from .._latent.basis import LatentBasis
 from ..modules import Core
 from .pca_attributes import explained_ratios
 
+_KEPT = 0.9
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -30,12 +32,17 @@ class Stream:
         The codes' basis, before whitening.
     white : bool
         Whether codes are whitened.
+    errors, missed_before : float
+        Sums of squares that the network, and that the axes alone, left of rows when they came; what
+        came before counts nine tenths.
     """
 
     seen: SeenRows
     scaling: Scaling
     basis: LatentBasis | None = None
     white: bool = False
+    errors: float = 0.0
+    missed_before: float = 0.0
 
     @classmethod
     def of_all(cls, n_samples: int, axes: PrincipalAxes, scaling: Scaling) -> Stream:
@@ -90,16 +97,22 @@ class Stream:
         """Return the sum of squares of rows that the axes leave, in X's units."""
         return self.scaling.unit**2 * float(self.seen.errors(scaled_rows(X, self.scaling)).sum())
 
-    def attributes(self, share_left: float) -> dict[str, Any]:
-        """Return PCA's attributes, where a network leaves a share of what the axes leave."""
+    def with_errors(self, errors: float, missed: float) -> Stream:
+        """Count what the network, and the axes alone, left of rows that it is to be trained on."""
+        missed += _KEPT * self.missed_before
+        return replace(self, errors=_KEPT * self.errors + errors, missed_before=missed)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return PCA's attributes: the network leaves a share of what the axes leave."""
+        share_left = self.errors / self.missed_before if self.missed_before > 0 else 1.0
         seen, unit, variance = self.seen, self.scaling.unit, self.deviations**2
         n_free = max(seen.n_samples - 1, 1)
         n_left_out = min(seen.n_samples, len(seen.mean)) - len(variance)
-        unexplained = unit**2 * seen.unexplained * share_left
+        left = unit**2 * seen.unexplained
         total = seen.n_samples * float(self.variance.sum())
         return {
             "explained_variance_": variance,
-            "explained_variance_ratio_": explained_ratios(variance, unexplained, total),
+            "explained_variance_ratio_": explained_ratios(variance, share_left * left, total),
             "singular_values_": np.sqrt(variance * n_free),
-            "noise_variance_": unexplained / (n_free * n_left_out) if n_left_out > 0 else 0.0,
+            "noise_variance_": left / (n_free * n_left_out) if n_left_out > 0 else 0.0,
         }

@@ -53,6 +53,7 @@ from .hints import (
     Widths,
 )
 from .linear_view import LinearView
+from .pca_attributes import directions_of
 from .recipe import Recipe
 from .slots import LIKELIHOOD_CONSTRAINTS, LIKELIHOODS, resolve
 
@@ -169,13 +170,13 @@ Likelihood, default="gaussian"
     Attributes
     ----------
     components_ : ndarray of shape (n_components_, n_features_in_)
-        Directions, of length 1, in which decoded rows move with each code: the Jacobian of the
-        decoder at a code of zeros. Up to the order, principal axes for a linear net with shared
-        Gaussian noise.
+        Directions, of length 1, in which decoded rows move with each code: rows of the
+        least-squares map from codes of the training rows to these. Principal axes for a linear net
+        with shared Gaussian noise. After `partial_fit`, of the rows of the last call.
     explained_variance_ : ndarray of shape (n_components_,)
-        Variance of rows along each component under the model: the squared length of the Jacobian,
-        plus the noise variance, or its mean over features, where there is one. PCA's for such a
-        net, but for the divisor n_samples.
+        Variance of rows along each component under the linear model: the squared length of the
+        map's row, since codes have variance 1 under the prior, plus the noise variance, or its mean
+        over features, where there is one. PCA's for such a net, but for the divisor n_samples.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
         Fraction of variance explained by the decoded codes of the training rows, or 0 if it is
         negative, shared out in proportion to `explained_variance_`; after `partial_fit`, of the
@@ -254,8 +255,6 @@ Likelihood, default="gaussian"
     lower_bound_: float
     noise_variance_: float | np.ndarray
     dispersion_: float | np.ndarray
-    _code_mean: np.ndarray
-    _code_variances: np.ndarray
     _deviations: np.ndarray | None = None
 
     _parameter_constraints: ClassVar[Constraints] = {
@@ -557,13 +556,6 @@ Likelihood, default="gaussian"
         deviations = self._deviations.astype(codes.dtype)
         return np.divide(codes, deviations, out=np.zeros_like(codes), where=deviations > 0)
 
-    def _central_code(self) -> np.ndarray:
-        return np.zeros(self.n_components_)
-
-    def _as_components(self, derivatives: np.ndarray) -> np.ndarray:
-        lengths = np.linalg.norm(derivatives, axis=1, keepdims=True)
-        return np.divide(derivatives, lengths, out=0 * derivatives, where=lengths > 0)
-
     def _signal_variance(self) -> np.ndarray:
         return self.explained_variance_ - np.mean(self._noise())
 
@@ -628,21 +620,22 @@ Likelihood, default="gaussian"
         self.kl_per_component_ = divergences
         self._code_mean, self._code_variances = fit_gaussian(means, before, jointly=False)
         self.active_components_ = self._code_variances > _LEAST_ACTIVITY
-        self._publish_components(X)
-        self._dtype = X.dtype
+        self._publish_components(X, means)
         if not n_before:
             if self.whiten:
                 self._deviations = np.sqrt(self._code_variances)
             n_varying = int((~self._net.scaling.constant).sum())
             self._warn_of_inactive(min(self.n_components_, n_varying, X.shape[0] - 1))
 
-    def _publish_components(self, X: Any) -> None:
+    def _publish_components(self, X: Any, means: np.ndarray) -> None:
         """Set PCA's attributes, of the rows of this call."""
-        device = evaluation_device(self.device)
-        derivatives = loadings(self._net, self._central_code(), device)
+        moments = self._moments(X, means)
+        directions = directions_of(moments)
+        lengths = np.linalg.norm(directions, axis=1)
         noise = np.mean(self.noise_variance_) if hasattr(self, "noise_variance_") else 0.0
-        variance = np.square(derivatives).sum(1) + noise
-        self._publish_variances(variance, X, float(self._squared_errors(X).sum()))
+        self._publish_variances(np.square(lengths) + noise, moments)
+        directions /= (lengths + (lengths == 0))[:, None]
+        self._directions = directions.astype(X.dtype)
 
     def _publish_dispersion(self) -> None:
         for name in ("noise_variance_", "dispersion_"):

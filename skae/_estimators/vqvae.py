@@ -58,6 +58,7 @@ from .hints import (
     Widths,
 )
 from .linear_view import LinearView
+from .pca_attributes import directions_of
 from .recipe import Recipe
 from .slots import LOSSES, PRIORS, QUANTIZER_CONSTRAINTS, QUANTIZERS, SLOT_CONSTRAINTS, resolve
 
@@ -197,8 +198,9 @@ default="squared_error"
     Attributes
     ----------
     components_ : ndarray of shape (n_components_, n_features_in_)
-        What a unit of each component of the code vectors adds to a row: the Jacobian of the decoder
-        at the mean of the training rows' vectors.
+        What a unit of each component of the code vectors adds to reconstructions on average: rows
+        of the least-squares map from vectors of the training rows to these; after `partial_fit`, of
+        the rows of the last call.
     explained_variance_ : ndarray of shape (n_components_,)
         Variance of each component of the code vectors over the training rows, divided by
         ``n_samples_ - 1``, in squared units of X unless ``scale="standard"``; not sorted.
@@ -267,7 +269,6 @@ default="squared_error"
     (2, 64, 4)
     """
 
-    _code_variances: np.ndarray
     codebook_: np.ndarray
     codebook_usage_: np.ndarray
     n_codes_: int
@@ -646,9 +647,10 @@ default="squared_error"
         X, vectors = encoding.rows, self._vectors(encoding.codes)
         before = (n_before, self._code_mean, self._code_variances) if n_before else None
         self._code_mean, self._code_variances = fit_gaussian(vectors, before, jointly=False)
+        moments = self._moments(X, vectors)
+        self._directions = directions_of(moments).astype(X.dtype)
         variance = self._code_variances * self.n_samples_ / max(self.n_samples_ - 1, 1)
-        self._publish_variances(variance, X, float(self._squared_errors(X).sum()))
-        self._dtype = X.dtype
+        self._publish_variances(variance, moments)
 
     def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
         """Measure what reconstructions miss, by feature."""

@@ -41,6 +41,11 @@ class WideFit:
         """Let a network work with coordinates: what it does outside of their span is lost."""
         core.move(self._move)
 
+    def forget_the_last(self, core: Core) -> None:
+        """Keep a network from the last coordinate, which pretraining or a critic may have used."""
+        last = len(self.coordinates.axes)
+        core.leave_out(torch.arange(last + 1, device="cpu") == last)
+
     def by_feature(self, directions: np.ndarray) -> np.ndarray:
         """Return directions (n, n_axes + 1) among coordinates as such among features."""
         return directions[:, :-1] @ self.coordinates.axes

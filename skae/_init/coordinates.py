@@ -47,8 +47,8 @@ class Coordinates:
         mean = self.scaling.mean
         if sparse.issparse(X):
             along = X @ self.axes.T - self.axes @ mean
-            squares = np.ravel(X.multiply(X).sum(1)) - 2 * (X @ mean) + mean @ mean
-            return along, squares
+            centred = (block - mean for block in dense_blocks(X))  # exact whatever the mean
+            return along, np.concatenate([np.square(block).sum(1) for block in centred])
         axes = torch.from_numpy(self.axes).T
         centred = (torch.from_numpy(block - mean) for block in dense_blocks(X, _ROWS_AT_ONCE))
         pairs = [(block @ axes, block.square().sum(1)) for block in centred]

@@ -191,13 +191,17 @@ def axes_basis(moments: CodeMoments, unit: float) -> tuple[LatentBasis, np.ndarr
     return LatentBasis(zeros, unit * identity, identity / unit, zeros), unit**2 * moments.variances
 
 
-def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
+def rotated_basis(
+    moments: CodeMoments, axes: np.ndarray | None = None
+) -> tuple[LatentBasis, np.ndarray]:
     """Return the basis in which codes are like principal components, and their variances.
 
     With B the least-squares map from centred codes to reconstructions and S the codes' covariance,
     the singular value decomposition of B S^(1/2) gives the directions in which reconstructions
     vary and how much: its singular values are the standard deviations of the new codes, in the
-    units of X. A linear network gives PCA exactly, in whatever basis it codes.
+    units of X. A linear network gives PCA exactly, in whatever basis it codes. A code has the sign
+    of the row of `axes` (k, n_features) that its direction is nearest to; without axes, the largest
+    entry of its direction is positive.
 
     Returns
     -------
@@ -215,7 +219,8 @@ def rotated_basis(moments: CodeMoments) -> tuple[LatentBasis, np.ndarray]:
     scale = np.zeros(len(rotation))
     scale[: len(singular)] = singular
     scale = np.maximum(scale, _SMALLEST_SCALE * scale.max(initial=0.0) or 1.0)
-    rotation = rotation * signs_of(rotation @ moved.T)[:, None]
+    directions = rotation @ moved.T
+    rotation = rotation * signs_of(directions if axes is None else directions @ axes.T)[:, None]
 
     rank = len(rotation)
     forward, backward = np.zeros((n_raw, n_raw)), np.zeros((n_raw, n_raw))

@@ -144,7 +144,8 @@ def _advice(X: Any, message: str) -> str | None:
             return (
                 f"X has the shape {shape}. Images and series are given as flat rows, which "
                 "X.reshape(len(X), -1) makes of them. Networks for them, such as convolutions, are "
-                "taken by the parameters encoder and decoder; torch.nn.Unflatten reshapes back."
+                "taken by encoder and decoder of AutoencoderTransformer; torch.nn.Unflatten "
+                "reshapes back."
             )
     if _NO_NUMBER in message:
         return (

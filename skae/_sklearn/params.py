@@ -13,7 +13,6 @@ import numpy as np
 from sklearn import get_config
 from sklearn.utils._param_validation import (
     Interval,
-    InvalidParameterError,
     Options,
     RealNotInt,
     StrOptions,
@@ -145,12 +144,6 @@ SHARED_CONSTRAINTS: Constraints = {
 }
 
 
-_ADVICE = {
-    "n_components": " To choose it by the variance that is kept, give AutoencoderTransformer a "
-    "float in (0, 1), or search over integers with skae.metrics.explained_variance_scorer."
-}
-
-
 def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Any]]) -> None:
     """Check an estimator's parameters against their constraints, in scikit-learn's words.
 
@@ -161,14 +154,8 @@ def check_parameters(estimator: Any, constraints: Mapping[str, Sequence[Any]]) -
     """
     if get_config()["skip_parameter_validation"]:
         return
-    for name in constraints:
-        value = getattr(estimator, name)
-        try:
-            validate_parameter_constraints(constraints, {name: value}, type(estimator).__name__)
-        except InvalidParameterError as error:
-            if name not in _ADVICE or isinstance(value, Integral):
-                raise
-            raise InvalidParameterError(f"{error}{_ADVICE[name]}") from None
+    values = {name: getattr(estimator, name) for name in constraints}
+    validate_parameter_constraints(constraints, values, type(estimator).__name__)
 
 
 def check_n_samples(n_samples: Any) -> int:

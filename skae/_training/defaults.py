@@ -11,19 +11,19 @@ _STEPS_OF_PRIOR, _EPOCHS_OF_PRIOR = 1500, (5, 50)
 _FEWEST_PER_BATCH, _MOST_PER_BATCH = 32, 512
 _STEPS_PER_EPOCH = 200
 _FEWEST_HELD_OUT = 5
-_STEPS_PER_CALL, _MOST_EPOCHS_PER_CALL = 64, 16
+_STEPS_PER_CALL, _MOST_EPOCHS_PER_CALL, _ROWS_PER_EPOCH = 64, 16, 6
 _FEWEST_WIDE, _MOST_COORDINATES = 1024, 1024
 
 
 def count_coordinates(n_samples: int, n_features: int, n_components: int) -> int:
     """Return in how many principal coordinates a network is trained; 0 is for all features.
 
-    It pays for wide rows, of which there are fewer than features; up to 1025 rows have no more
-    coordinates than these.
+    It pays for wide rows, with at least twice as many features as coordinates; up to 1025 rows have
+    no more coordinates than these.
     """
-    if n_samples >= n_features or n_features < _FEWEST_WIDE:
-        return 0
-    return min(n_samples, n_features, max(_MOST_COORDINATES, 2 * n_components))
+    n_axes = min(n_samples, max(_MOST_COORDINATES, 2 * n_components))
+    wide = n_samples < n_features and n_features >= _FEWEST_WIDE
+    return n_axes if wide and 2 * n_axes <= n_features else 0
 
 
 def hidden_widths(sizes: Sequence[int] | str, n_features: int) -> list[int]:
@@ -67,13 +67,15 @@ def rows_per_batch(batch_size: int | str | None, n_samples: int) -> int:
 
 
 def epochs_per_call(batch_size: int | str | None, n_samples: int) -> int:
-    """Return the epochs in which `partial_fit` trains on rows: those of 64 steps, 1 to 16.
+    """Return the epochs in which `partial_fit` trains a stream: those of 64 steps, 1 to 16.
 
+    There are no more than a sixth of the rows, so that single rows are not learned by heart.
     Of digits in batches of 100 rows, which are 4 steps, one pass with 8 codes scores .70 with one
     epoch, .73 with two, .75 with four, .79 with eight and .80 with sixteen (PCA .67).
     """
     steps = math.ceil(n_samples / rows_per_batch(batch_size, n_samples))
-    return min(max(round(_STEPS_PER_CALL / steps), 1), _MOST_EPOCHS_PER_CALL)
+    most = min(_MOST_EPOCHS_PER_CALL, n_samples // _ROWS_PER_EPOCH)
+    return max(min(round(_STEPS_PER_CALL / steps), most), 1)
 
 
 def count_held_out(early_stopping: bool | str, fraction: float, n_samples: int) -> int:

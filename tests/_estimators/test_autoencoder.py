@@ -348,3 +348,21 @@ def test_parts_go_on_from_a_fit(digits):
     model.partial_fit(digits[900:])
     pca = IncrementalPCA(4).partial_fit(digits[:900]).partial_fit(digits[900:])
     np.testing.assert_allclose(model.transform(digits), pca.transform(digits), atol=2e-5)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_codes_of_a_stream_have_the_variances_that_are_published(digits, whiten):
+    """About: rows of earlier calls count as the network encoded them then, which spread less."""
+    rows = digits[np.random.default_rng(0).permutation(len(digits))]
+    model = in_parts(AutoencoderTransformer(2, whiten=whiten, random_state=0), rows)
+    expected = np.ones(2) if whiten else model.explained_variance_
+    np.testing.assert_allclose(model.transform(rows).var(0), expected, rtol=0.5)
+
+
+def test_one_row_more_hardly_changes_the_ratios_of_a_stream(digits):
+    """What training adds is an average over calls, weighed by their rows."""
+    model = in_parts(AutoencoderTransformer(4, random_state=0), digits[:1700])
+    before = model.explained_variance_ratio_.sum()
+    for row in range(1700, 1710):
+        model.partial_fit(digits[row : row + 1])
+    assert model.explained_variance_ratio_.sum() == pytest.approx(before, abs=0.05)

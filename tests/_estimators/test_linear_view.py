@@ -85,8 +85,35 @@ def test_noise_that_follows_the_mean_has_no_covariance(wine):
     """The error names the likelihood."""
     model = VAETransformer(2, likelihood="bernoulli", max_iter=1).fit((wine > 0).astype(float))
     assert model.components_.shape == (2, 13)
-    with pytest.raises(ValueError, match=r"likelihood='bernoulli'.*'gaussian'"):
-        model.get_covariance()
+    for method in (model.get_covariance, model.get_precision):
+        with pytest.raises(ValueError, match=r"likelihood='bernoulli'.*'gaussian'"):
+            method()
+
+
+@CALM
+@pytest.mark.parametrize("k", [2, 5])
+def test_the_linear_model_of_a_trained_net_is_one_of_the_rows(digits, k):
+    """Components are orthonormal and regress rows on codes; its total variance is that of rows."""
+    model = AutoencoderTransformer(k, max_iter=25, random_state=0).fit(digits)
+    assert model.gain_over_pca_ > 0.05
+    Z, X = model.transform(digits), digits - digits.mean(0)
+    np.testing.assert_allclose(model.components_ @ model.components_.T, np.eye(k), atol=1e-6)
+    reconstructions = model.inverse_transform(Z) - digits.mean(0)
+    expected = np.linalg.lstsq(Z, reconstructions, rcond=None)[0]
+    np.testing.assert_allclose(model.components_, expected, atol=1e-6)
+    by_hand = 1 - np.square(X - Z @ model.components_).sum() / np.square(X).sum()
+    assert by_hand > 0.7 * model.explained_variance_.sum() / X.var(0, ddof=1).sum()
+    assert np.trace(model.get_covariance()) == pytest.approx(X.var(0, ddof=1).sum(), rel=1e-6)
+
+
+@CALM
+def test_signs_follow_the_nearest_principal_axes(digits):
+    """Whatever the seed: codes of two seeds that are alike do not mirror each other."""
+    axes = PCA(4, svd_solver="full").fit(digits).components_
+    for seed in range(3):
+        model = AutoencoderTransformer(4, max_iter=10, random_state=seed).fit(digits)
+        overlap = model.components_ @ axes.T
+        assert (np.take_along_axis(overlap, abs(overlap).argmax(1)[:, None], 1) > 0).all()
 
 
 @CALM

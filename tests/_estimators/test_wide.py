@@ -194,3 +194,34 @@ def test_nothing_has_the_size_of_features_squared():
     for kind in KINDS[:2]:
         model = kind(2, hidden_layer_sizes=(8,), max_iter=0).fit(X)
         assert model.transform(X).shape == (30, 2)
+
+
+def test_coordinates_of_sparse_rows_far_from_zero():
+    """A column of 1e5 in float32 leaves no rounding error in the last coordinate."""
+    rng = np.random.default_rng(0)
+    X = rng.poisson(0.05, (80, 1500)).astype(np.float32)
+    X[:, 0] = 1e5 + 3 * rng.normal(size=80)
+    scaling = fit_scaling(X, "global")
+    axes = np.linalg.svd(X.astype(float) - scaling.mean, full_matrices=False)[2][:40]
+    coordinates = Coordinates(axes, scaling)
+    found, expected = (coordinates.of(form) for form in (sparse.csr_array(X), X))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@CALM
+@pytest.mark.parametrize(
+    "settings", [{"init": "random", "pretraining": "greedy"}, {"penalty": "acai"}], ids=str
+)
+def test_nothing_is_kept_of_the_last_coordinate(wide, settings, few_coordinates):
+    """Pretraining and critics may use it; the network that is given out does not."""
+    model = AutoencoderTransformer(2, early_stopping=False, max_iter=20, random_state=0, **settings)
+    score = model.fit(wide).score(wide)
+    assert model.explained_variance_ratio_.sum() == pytest.approx(max(score, 0), abs=1e-6)
+
+
+def test_a_random_start_is_not_cut_to_the_codes(wide, monkeypatch):
+    """Without training a random network is what it is among all features."""
+    kind = partial(AutoencoderTransformer, 2, init="random", max_iter=0, random_state=0)
+    found = kind().fit(wide)
+    at_full_width(monkeypatch)
+    np.testing.assert_array_equal(found.transform(wide), kind().fit(wide).transform(wide))

@@ -141,7 +141,7 @@ def test_partial_fit_continues(model, blobs):
     assert straight.n_iter_ == len(straight.loss_curve_) == 2 * 16  # of 4 steps each
 
 
-@pytest.mark.parametrize(("n_rows", "n_epochs"), [(1, 16), (100, 16), (512, 4), (2048, 1)])
+@pytest.mark.parametrize(("n_rows", "n_epochs"), [(1, 1), (30, 5), (100, 16), (512, 4), (2048, 1)])
 def test_partial_fit_trains_for_64_steps(model, n_rows, n_epochs):
     """One epoch of many rows, several of few; no epoch where none is asked for."""
     X = np.random.default_rng(0).normal(size=(n_rows, 6))
@@ -149,6 +149,8 @@ def test_partial_fit_trains_for_64_steps(model, n_rows, n_epochs):
     model.set_params(n_components=1, max_iter=1).partial_fit(X)
     assert model.n_iter_ == n_epochs
     assert model.set_params(max_iter=0).partial_fit(X).n_iter_ == n_epochs
+    after_fit = model.set_params(max_iter=1).fit(X).n_iter_
+    assert model.partial_fit(X).n_iter_ == after_fit + 1
 
 
 def test_partial_fit_learns(model, blobs):
