@@ -15,6 +15,7 @@ from .._latent.basis import LatentBasis
 from ..modules import Core
 from .pca_attributes import explained_ratios
 
+# What a sum of squares of earlier rows counts after a call: a memory of about ten calls.
 _KEPT = 0.9
 
 

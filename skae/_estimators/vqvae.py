@@ -80,7 +80,7 @@ _PRIOR = Kind(
 # A warning is given where a smaller fraction of the codes is in use.
 _LEAST_USE = 0.1
 # So many training rows, and values, at most are decoded to measure the noise.
-_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED = 10_000, 2**23
+_MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED = 10_000, 2**22
 
 
 class VQVAETransformer(LinearView, GenerativeAutoencoder):
