@@ -340,7 +340,8 @@ class Fitting(GuardedState, ABC):
         if axes is None or recipe is None:
             return X, scaling
         leading = axes.components[:n_axes][axes.variances[:n_axes] > 0]
-        coordinates = Coordinates(leading, scaling)
+        kind = Coordinates.spread if self._most_epochs(X) else Coordinates
+        coordinates = kind(leading, scaling)
         self._wide, self._recipe = WideFit(coordinates, self._recipe), recipe
         self._wide.narrow(core)
         rows = coordinates.of(X)

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from .._data.rows import dense_blocks
 from .._data.scaling import Scaling
+from .._runtime.random import normal
 from .._runtime.threads import threads_for
 
 _ROWS_AT_ONCE = 256
@@ -34,6 +35,18 @@ class Coordinates:
 
     axes: np.ndarray
     scaling: Scaling
+
+    @classmethod
+    def spread(cls, axes: np.ndarray, scaling: Scaling) -> Coordinates:
+        """Return coordinates in the span of axes along which rows vary about alike, as by feature.
+
+        They are a random rotation. Adam has a step size for each weight, and takes worse steps
+        where a few coordinates have nearly all of the variance.
+        """
+        with threads_for(_ROWS_AT_ONCE * axes.size):
+            drawn = normal((len(axes), len(axes)), torch.Generator("cpu").manual_seed(0))
+            rotated = torch.linalg.qr(drawn).Q @ torch.from_numpy(axes)
+        return cls(rotated.numpy(), scaling)
 
     def of(self, X: Any) -> np.ndarray:
         """Return the coordinates of rows X, dense or CSR, in their unit and dtype."""

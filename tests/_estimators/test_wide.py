@@ -225,3 +225,15 @@ def test_a_random_start_is_not_cut_to_the_codes(wide, monkeypatch):
     found = kind().fit(wide)
     at_full_width(monkeypatch)
     np.testing.assert_array_equal(found.transform(wide), kind().fit(wide).transform(wide))
+
+
+def test_spread_coordinates_share_out_the_variance(wide):
+    """They span the same rows, and none has most of the variance."""
+    scaling = fit_scaling(wide, "global")
+    axes = PCA(30, svd_solver="full").fit(wide).components_
+    spread = Coordinates.spread(axes, scaling)
+    np.testing.assert_allclose(spread.axes.T @ spread.axes, axes.T @ axes, atol=1e-12)
+    shares = spread.of(wide)[:, :-1].var(0)
+    assert shares.max() < 0.25 * shares.sum()
+    leading = Coordinates(axes, scaling).of(wide)[:, :-1].var(0)
+    assert leading.max() > 0.4 * leading.sum()
