@@ -15,6 +15,7 @@ from torch import Generator
 from .._data.batches import Rows, StreamedRows
 from .._data.scaling import Scaling
 from .._inference.fitted import FittedNet
+from .._init.incremental import scaled_rows
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import Basis, axes_basis, permuted_basis, rotated_basis, untouched_basis
 from .._latent.density import completed, draw_from_density, draw_gaussian, fit_gaussian
@@ -69,12 +70,12 @@ class AutoencoderTransformer(LinearView):
 
     Codes are as tidy as PCA's: over the training rows they have mean zero and are uncorrelated, in
     the units of X, in descending order of variance, with the signs of the principal axes that they
-    are nearest to. The attributes
-    that PCA has mean the same here, and equal PCA's for a linear net. They, and this basis,
-    describe the last `fit`. With `partial_fit` the linear path, the basis and the attributes follow
-    all rows so far, as in IncrementalPCA; what the nonlinear path adds to the attributes is
-    measured on the rows of the last call, before it is trained on them. Where codes are not
-    rotated, or with ``scale="standard"``, they stay as they were at the start.
+    are nearest to. The attributes that PCA has mean the same here, and equal PCA's for a linear
+    net. They, and this basis, describe the last `fit`. With `partial_fit` the linear path, the
+    basis and the attributes follow all rows so far, as in IncrementalPCA; what the nonlinear path
+    adds to the attributes is an average over about ten calls, measured on the rows of each before
+    it is trained on them. Where codes are not rotated, or with ``scale="standard"``, they stay as
+    they were at the start.
 
     Of 1024 features or more, `fit` trains built-in networks in the rows' leading principal
     coordinates: 1024, or twice `n_components` if that is more, which is all there are up to 1025
@@ -426,13 +427,14 @@ default=None
         before = self.__dict__.get("_stream")
         if before is None:
             return self._net.basis
-        stream = self._stream = before.with_batch(X, self.whiten)
+        rows = scaled_rows(X, trainer.scaling)
+        stream = self._stream = before.with_batch(rows, self.whiten)
         stream.move(trainer.core, before)
         moments = self._code_mean, self._code_covariance
         self._code_mean, self._code_covariance = stream.moved_moments(before, *moments)
         if self.n_iter_:  # measured before the network is trained on these rows
             errors = trainer.fitted_net().squared_errors(X, evaluation_device(self.device))
-            self._stream = stream = stream.with_errors(float(errors.sum()), stream.missed(X))
+            self._stream = stream = stream.with_errors(float(errors.sum()), stream.missed(rows))
         return stream.basis_given_out
 
     @property
@@ -458,7 +460,7 @@ default=None
         if start is not None and compared and not self._activation.keeps_axes:
             self.gain_over_pca_ = gain(start, self._net, held_out, self.mean_, device)
         n_directions = X.shape[0] if self._wide else min(X.shape)  # wide rows are fewer
-        by_feature = self._wide.by_feature if self._wide else None
+        by_feature = self._wide.moments_by_feature if self._wide else None
         how: dict[str, Any] = {"n_directions": n_directions, "by_feature": by_feature}
         how["jointly"] = not self._keeps_axes
         description = Description(self._net, X, self.mean_, self._basis_of, device, **how)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,9 +67,7 @@ class LinearView(BaseAutoencoder):
         """Return how codes of rows and their reconstructions vary together, among all features."""
         device = evaluation_device(self.device)
         moments = code_moments(X, codes, self.mean_, lambda: self._net.decoder(device, self.mean_))
-        if self._wide is None:
-            return moments
-        return replace(moments, cross=self._wide.by_feature(moments.cross.T).T)
+        return moments if self._wide is None else self._wide.moments_by_feature(moments)
 
     def get_covariance(self) -> np.ndarray:
         """Return the covariance of the linear-Gaussian model that the attributes describe.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,8 +69,8 @@ class Description:
     n_directions : int
         Number of directions in which so many rows of so many features vary at most.
     by_feature : callable or None
-        From directions (n, n_columns) among the columns of X to such among features, where these
-        are not the same.
+        From moments of which reconstructions are among the columns of X to such among features,
+        where these are not the same.
     """
 
     def __init__(
@@ -84,14 +83,14 @@ class Description:
         *,
         jointly: bool,
         n_directions: int,
-        by_feature: Callable[[np.ndarray], np.ndarray] | None,
+        by_feature: Callable[[CodeMoments], CodeMoments] | None,
     ) -> None:
         self.net, self.X, self.mean, self.device = net, X, mean, device
         self._n_directions = n_directions
         self._raw = self._encode(X)
         moments = code_moments(X, self._raw, mean, self._make_decode, jointly=jointly)
         if by_feature is not None:
-            moments = replace(moments, cross=by_feature(moments.cross.T).T)
+            moments = by_feature(moments)
         self._moments = moments
         net.basis, self._variances = choose_basis(moments)
 

@@ -19,6 +19,7 @@ from ..objectives import (
     Objective,
     Term,
 )
+from ..objectives._checks import is_built_in
 from ..objectives._corruptions import _WithoutLast
 from ..objectives._losses import for_scaled_rows
 from ..objectives._objective import FORMULAS, bound_by, check_weight
@@ -88,7 +89,7 @@ class Recipe:
         without corruption.
         """
         loss = bound_by(self.loss, FORMULAS, "in_coordinates")(n_features)
-        if loss is None or self.corruption or not all(map(_is_built_in, self.terms)):
+        if loss is None or self.corruption or not all(map(is_built_in, self.terms)):
             return None
         return replace(self, loss=loss, corruption=_WithoutLast())
 
@@ -103,18 +104,13 @@ class Recipe:
         for term in (self.loss, *self.terms):
             check_weight(term)
             check_schedule(term.weight)
-            if _is_built_in(term):
+            if is_built_in(term):
                 term.bind(_one_row())
-        if isinstance(self.corruption, Corruption) and _is_built_in(self.corruption):
+        if isinstance(self.corruption, Corruption) and is_built_in(self.corruption):
             self.corruption(torch.zeros(2, 1, device="cpu"), Generator("cpu"))
-        if self.code_activation is not None and _is_built_in(self.code_activation):
+        if self.code_activation is not None and is_built_in(self.code_activation):
             self.code_activation.bind(*torch.zeros(2, 1, 1, device="cpu"))
         return self
-
-
-def _is_built_in(part: object) -> bool:
-    """Return whether a part is the package's own, which checks its parameters when it is bound."""
-    return type(part).__module__.startswith("skae.")
 
 
 def _one_row() -> Buffers:

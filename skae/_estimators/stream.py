@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._data.scaling import Scaling
-from .._init.incremental import SeenRows, scaled_rows
+from .._init.incremental import SeenRows
 from .._init.pca import PrincipalAxes
 from .._latent.basis import LatentBasis
 from ..modules import Core
@@ -68,9 +68,9 @@ class Stream:
             return self.basis
         return self.basis.divided_by(self.deviations)
 
-    def with_batch(self, X: Any, white: bool) -> Stream:
-        """Return what is known after more rows, dense or CSR; the basis turns to their axes."""
-        seen, basis = self.seen.with_batch(scaled_rows(X, self.scaling)), self.basis
+    def with_batch(self, rows: np.ndarray, white: bool) -> Stream:
+        """Return what is known after more rows in scaled units; the basis turns to their axes."""
+        seen, basis = self.seen.with_batch(rows), self.basis
         if basis is not None:
             basis = basis.turned(seen.rotation.T @ self.seen.rotation)
         return replace(self, seen=seen, basis=basis, white=white)
@@ -94,9 +94,9 @@ class Stream:
         shift = self.scaling.unit * (self.seen.axes @ (before.seen.mean - self.seen.mean))
         return turn @ mean + inverse * shift, turn @ covariance @ turn.T
 
-    def missed(self, X: Any) -> float:
-        """Return the sum of squares of rows that the axes leave, in X's units."""
-        return self.scaling.unit**2 * float(self.seen.errors(scaled_rows(X, self.scaling)).sum())
+    def missed(self, rows: np.ndarray) -> float:
+        """Return the sum of squares, in X's units, that the axes leave of rows in scaled units."""
+        return self.scaling.unit**2 * float(self.seen.errors(rows).sum())
 
     def with_errors(self, errors: float, missed: float) -> Stream:
         """Count what the network, and the axes alone, left of rows that it is to be trained on."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from .._inference.fitted import FittedNet
 from .._init.coordinates import Coordinates
+from .._latent.moments import CodeMoments
 from ..modules import Core
 from ..modules._network import Move
 from .recipe import Recipe
@@ -49,6 +50,10 @@ class WideFit:
     def by_feature(self, directions: np.ndarray) -> np.ndarray:
         """Return directions (n, n_axes + 1) among coordinates as such among features."""
         return directions[:, :-1] @ self.coordinates.axes
+
+    def moments_by_feature(self, moments: CodeMoments) -> CodeMoments:
+        """Return moments of which reconstructions are among features."""
+        return replace(moments, cross=self.by_feature(moments.cross.T).T)
 
     def widened(self, net: FittedNet) -> FittedNet:
         """Return a fitted network that maps rows of all features."""

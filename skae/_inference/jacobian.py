@@ -14,6 +14,7 @@ from .._engine.kernels import derivatives_along
 from .._runtime.isolation import isolated_for
 from ..modules._network import Dense, DenseLayers
 from ..objectives import Loss
+from ..objectives._checks import is_built_in
 from .fitted import FittedNet
 
 _FEATURES_AT_ONCE = 128
@@ -37,13 +38,9 @@ def loadings(net: FittedNet, code: np.ndarray, device: torch.device) -> np.ndarr
 def _layers(net: FittedNet, core: Any) -> DenseLayers | None:
     """Return the decoder's layers, if they and an elementwise mean are all there is to it."""
     loss = net.loss
-    elementwise = loss is None or type(loss).mean is Loss.mean or _is_built_in(loss)
+    elementwise = loss is None or type(loss).mean is Loss.mean or is_built_in(loss)
     layers: DenseLayers | None = core.decoder.dense_layers() if elementwise else None
     return layers
-
-
-def _is_built_in(loss: Loss) -> bool:
-    return type(loss).__module__.startswith("skae.")
 
 
 def _of_layers(layers: DenseLayers, z: Tensor, loss: Loss | None) -> Tensor:

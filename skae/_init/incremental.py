@@ -59,7 +59,7 @@ class SeenRows:
         return self.rotation @ self.axes
 
     def with_batch(self, rows: np.ndarray) -> SeenRows:
-        """Return what is kept of these and of more rows, (n_rows, n_features), dense or CSR.
+        """Return what is kept of these and of more rows, (n_rows, n_features).
 
         The axes are those of IncrementalPCA (Ross, Lim, Lin and Yang, "Incremental Learning for
         Robust Visual Tracking", 2008, section 3.1). The linear path turns towards them no more

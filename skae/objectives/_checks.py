@@ -61,3 +61,8 @@ def lies_in(interval: str, value: Any) -> bool:
     above = number >= low if interval[0] == "[" else number > low
     below = number <= high if interval[-1] == "]" else number < high
     return above and below
+
+
+def is_built_in(part: object) -> bool:
+    """Return whether a part is the package's own, which checks its parameters when it is bound."""
+    return type(part).__module__.startswith("skae.")
