@@ -274,7 +274,7 @@ class _DropIn(AutoencoderTransformer):
         return None
 
     def _most_epochs(self, X: Any) -> int:
-        return 0 if self.n_components_ >= min(X.shape) else self.max_iter
+        return 0 if self.n_components_ >= min(X.shape) else super()._most_epochs(X)
 
     @property
     def _training_tol(self) -> float:
@@ -322,20 +322,21 @@ class PCA(_DropIn):
         Activation of the hidden layers.
     batch_size : int or "auto", default="auto"
         Rows per optimisation step.
-    max_iter : int, default=200
-        Largest number of epochs. 0 is PCA itself.
-    learning_rate : float or Schedule, default=1e-3
-        Step size of Adam.
+    max_iter : int or "auto", default="auto"
+        Largest number of epochs. 0 is PCA itself. "auto" is 200, or as many as make 8000 steps.
+    learning_rate : float, Schedule or "auto", default="auto"
+        Step size of schedule-free Adam; "auto" is 0.01 for layers of 64 units, less for wider ones.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off in a step of training.
-    weight_decay : float or Schedule, default=0.0
-        Decoupled weight decay (AdamW) of the weight matrices.
+    weight_decay : float or Schedule, default=0.1
+        Decoupled weight decay (AdamW) of the hidden layers' weight matrices.
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep.
     validation_fraction : float, default=0.1
         Fraction of X to hold out.
-    n_iter_no_change : int, default=10
-        Epochs without an improvement of the held-out loss after which training stops.
+    n_iter_no_change : int or "auto", default="auto"
+        Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
+        or as many as make 400 steps.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", ...; "auto" is CUDA where there is one.
     precision : {"float32", "bfloat16"}, default="float32"
@@ -414,13 +415,13 @@ class PCA(_DropIn):
         hidden_layer_sizes: Widths = "auto",
         activation: ActivationName = "relu",
         batch_size: int | Auto = "auto",
-        max_iter: int = 200,
-        learning_rate: float | Schedule = 1e-3,
+        max_iter: int | Auto = "auto",
+        learning_rate: float | Schedule | Auto = "auto",
         dropout: float | Schedule = 0.0,
-        weight_decay: float | Schedule = 0.0,
+        weight_decay: float | Schedule = 0.1,
         early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: int | Auto = "auto",
         device: str = "auto",
         precision: Precision = "float32",
         verbose: int = 0,
@@ -472,20 +473,21 @@ class IncrementalPCA(_DropIn):
         follows. An empty sequence is for a linear model, that is PCA.
     activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
         Activation of the hidden layers.
-    max_iter : int, default=200
-        Largest number of epochs. 0 is PCA itself.
-    learning_rate : float or Schedule, default=1e-3
-        Step size of Adam.
+    max_iter : int or "auto", default="auto"
+        Largest number of epochs. 0 is PCA itself. "auto" is 200, or as many as make 8000 steps.
+    learning_rate : float, Schedule or "auto", default="auto"
+        Step size of schedule-free Adam; "auto" is 0.01 for layers of 64 units, less for wider ones.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off in a step of training.
-    weight_decay : float or Schedule, default=0.0
-        Decoupled weight decay (AdamW) of the weight matrices.
+    weight_decay : float or Schedule, default=0.1
+        Decoupled weight decay (AdamW) of the hidden layers' weight matrices.
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep.
     validation_fraction : float, default=0.1
         Fraction of X to hold out.
-    n_iter_no_change : int, default=10
-        Epochs without an improvement of the held-out loss after which training stops.
+    n_iter_no_change : int or "auto", default="auto"
+        Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
+        or as many as make 400 steps.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", ...; "auto" is CUDA where there is one.
     precision : {"float32", "bfloat16"}, default="float32"
@@ -575,13 +577,13 @@ class IncrementalPCA(_DropIn):
         batch_size: int | None = None,
         hidden_layer_sizes: Widths = "auto",
         activation: ActivationName = "relu",
-        max_iter: int = 200,
-        learning_rate: float | Schedule = 1e-3,
+        max_iter: int | Auto = "auto",
+        learning_rate: float | Schedule | Auto = "auto",
         dropout: float | Schedule = 0.0,
-        weight_decay: float | Schedule = 0.0,
+        weight_decay: float | Schedule = 0.1,
         early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: int | Auto = "auto",
         device: str = "auto",
         precision: Precision = "float32",
         random_state: Seed = None,
@@ -606,7 +608,7 @@ class IncrementalPCA(_DropIn):
         self.verbose = verbose
 
     def _most_epochs(self, X: Any) -> int:
-        return 0 if self.n_components_ >= X.shape[1] else self.max_iter
+        return 0 if self.n_components_ >= X.shape[1] else super()._most_epochs(X)
 
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
         wanted, (n_samples, n_features) = self.n_components, X.shape

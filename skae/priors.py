@@ -37,6 +37,7 @@ from ._training.defaults import (
     hidden_width_of_prior,
     rows_per_batch,
 )
+from ._training.loop import train
 from ._training.trainer import Trainer, make_shared_generator
 from ._training.validation import ValidationPlan
 from .modules import CausalAutoencoder
@@ -378,17 +379,16 @@ class AutoregressivePrior(CodePrior):
             for part in (order[n_held_out:], order[:n_held_out])
         )
         plan = ValidationPlan(
-            held_out if n_held_out else None,
             stops_training=n_held_out > 0,
             start_competes=True,
             n_iter_no_change=self.n_iter_no_change,
             tol=_TOL * self.n_codes_,
         )
-        history = trainer.train(
-            rows,
+        batch_size = rows_per_batch("auto", rows.n_rows)
+        history = train(
+            [trainer.run(rows, batch_size, held_out if n_held_out else None)],
             plan,
             max_epochs=max_epochs if n_held_out or not first else 0,
-            batch_size=rows_per_batch("auto", rows.n_rows),
             progress=lambda epoch: epoch / max_epochs,
         )
         self.n_iter_ += history.n_epochs

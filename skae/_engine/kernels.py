@@ -83,11 +83,12 @@ def zero_all(tensors: list[Tensor]) -> None:
 
 
 def adam_update(
-    weights: Tensor, gradient: Tensor, state: Sequence[Tensor], rate: float, divisor: float
-) -> Callable[[], Any]:
-    """Return a call that makes Adam's update of flat weights, for the gradient over a divisor.
+    weights: Tensor, gradient: Tensor, state: Sequence[Tensor], divisor: float
+) -> Callable[..., Any]:
+    """Return a call ``(lr=)`` that makes Adam's update of flat weights without a first moment.
 
-    `state` are first moment, second moment and number of steps, which the caller counts.
+    It is for the gradient over a divisor. `state` are what is written instead of the first moment,
+    which may be the gradient, the second moment, and the number of steps, which the caller counts.
     """
     first, second, n_steps = state
     return partial(
@@ -98,8 +99,7 @@ def adam_update(
         [second],
         [],
         [n_steps],
-        lr=rate,
-        beta1=0.9,
+        beta1=0.0,
         beta2=0.999,
         weight_decay=0.0,
         eps=1e-8,

@@ -14,7 +14,6 @@ from torch import Generator
 
 from .._data.batches import Rows, StreamedRows
 from .._data.scaling import Scaling
-from .._inference.fitted import FittedNet
 from .._init.incremental import scaled_rows
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import Basis, axes_basis, permuted_basis, rotated_basis, untouched_basis
@@ -22,13 +21,15 @@ from .._latent.density import completed, draw_from_density, draw_gaussian, fit_g
 from .._latent.moments import CodeMoments
 from .._runtime.device import evaluation_device
 from .._sklearn.params import Constraints, OneOf, integer, real_beside_integers
-from .._training.defaults import rows_per_batch
+from .._training.defaults import most_epochs, rows_per_batch
 from .._training.pretraining import pretrain_greedily
 from .._training.trainer import Trainer
+from .._training.validation import BestState
 from ..modules import Autoencoder, Core
 from ..modules._building import check_tied_weights
 from ..objectives import CodeActivation, Loss, Schedule
 from .base import BaseAutoencoder
+from .cross_fit import Compared, gain
 from .fitting import Encoding
 from .hints import (
     ActivationName,
@@ -46,7 +47,7 @@ from .hints import (
     Widths,
 )
 from .linear_view import LinearView
-from .pca_attributes import Description, gain
+from .pca_attributes import Description
 from .recipe import Recipe
 from .slots import (
     CODE_ACTIVATIONS,
@@ -111,16 +112,19 @@ class AutoencoderTransformer(LinearView):
     batch_size : int or "auto", default="auto"
         Rows per optimisation step. "auto" is the power of two next to ``n_samples / 200``,
         between 32 and 512.
-    max_iter : int, default=200
-        Largest number of epochs. 0 keeps the start.
-    learning_rate : float or Schedule, default=1e-3
-        Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
-        progress is counted in epochs of `max_iter`.
+    max_iter : int or "auto", default="auto"
+        Largest number of epochs. 0 keeps the start. "auto" is 200, or as many as make 8000 steps.
+    learning_rate : float, Schedule or "auto", default="auto"
+        Step size of schedule-free Adam, which averages weights and needs no decay; fixed, or on a
+        schedule such as `skae.objectives.CosineDecay`, whose progress is counted in epochs of
+        `max_iter`. "auto" is 0.01 for hidden layers of 64 units or fewer, and falls with the root
+        of the widest layer's width; 0.0025 with networks of your own.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off for a row and step of training; the
         linear path has no dropout. Networks of your own bring their own.
-    weight_decay : float or Schedule, default=0.0
-        Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
+    weight_decay : float or Schedule, default=0.1
+        Decoupled weight decay (AdamW) of the hidden layers' weight matrices, relative to the
+        learning rate. Linear paths beside hidden layers have none.
     max_grad_norm : float or Schedule, default=None
         Gradients of a larger norm are scaled down to it. None leaves them alone.
     early_stopping : bool or "auto", default="auto"
@@ -130,8 +134,9 @@ class AutoencoderTransformer(LinearView):
         serves training rows as well.
     validation_fraction : float, default=0.1
         Fraction of X to hold out; "auto" holds out at least 5 rows.
-    n_iter_no_change : int, default=10
-        Epochs without an improvement of the held-out loss after which training stops.
+    n_iter_no_change : int or "auto", default="auto"
+        Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
+        or as many as make 400 steps.
     tol : float, default=1e-4
         Smallest improvement of the held-out loss that counts, as a fraction of the total variance
         as in `score`; with losses other than "squared_error" and "huber", of loss per feature.
@@ -304,14 +309,14 @@ default=None
         n_init: int = 1,
         scale: Scale = "global",
         batch_size: int | Auto = "auto",
-        max_iter: int = 200,
-        learning_rate: float | Schedule = 1e-3,
+        max_iter: int | Auto = "auto",
+        learning_rate: float | Schedule | Auto = "auto",
         dropout: float | Schedule = 0.0,
-        weight_decay: float | Schedule = 0.0,
+        weight_decay: float | Schedule = 0.1,
         max_grad_norm: float | Schedule | None = None,
         early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: int | Auto = "auto",
         tol: float = 1e-4,
         warm_start: bool = False,
         device: str = "auto",
@@ -445,20 +450,29 @@ default=None
 
     def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
         if self.pretraining == "greedy":
-            settings = rows_per_batch(self.batch_size, rows.n_rows), self.learning_rate
+            max_iter = most_epochs(self.max_iter, self.batch_size, rows.n_rows)
+            batch_size = rows_per_batch(self.batch_size, rows.n_rows)
+            settings = max_iter, batch_size, self._step_size(len(scaling.mean))
             loss = self._recipe.objective(scaling, torch.device("cpu")).terms[0]
-            pretrain_greedily(core, rows, generator, self.max_iter, *settings, loss)
+            pretrain_greedily(core, rows, generator, *settings, loss)
 
     def _encoding(self, X: Any) -> Encoding:
         return Encoding(X, self._encode(X))
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> Encoding:
+    def _note_gain(self, networks: list[Compared], best: BestState | None) -> None:
+        """Set what training has gained on rows that did not choose the epoch."""
+        if best is not None and self._begins_at_pca:
+            self.gain_over_pca_ = gain(networks, best, evaluation_device(self.device))
+
+    @property
+    def _begins_at_pca(self) -> bool:
+        return self._recipe.starts_at_a_fit and not self._activation.keeps_axes
+
+    def _describe(self, X: Any, held_out: Any) -> Encoding:
         """Choose the basis, and set PCA's attributes."""
         device = evaluation_device(self.device)
-        self.__dict__.pop("gain_over_pca_", None)
-        compared = held_out is not None or self.n_iter_ == 0
-        if start is not None and compared and not self._activation.keeps_axes:
-            self.gain_over_pca_ = gain(start, self._net, held_out, self.mean_, device)
+        if self.n_iter_ == 0 and self._begins_at_pca:
+            self.gain_over_pca_ = 0.0
         n_directions = X.shape[0] if self._wide else min(X.shape)  # wide rows are fewer
         by_feature = self._wide.moments_by_feature if self._wide else None
         how: dict[str, Any] = {"n_directions": n_directions, "by_feature": by_feature}

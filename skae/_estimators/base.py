@@ -87,7 +87,8 @@ default=None
         with self._draft() as draft:
             if not self.warm_start:
                 draft.__dict__.pop("_net", None)
-            draft.__dict__.pop("scores_per_init_", None)
+            for name in ("scores_per_init_", "gain_over_pca_"):
+                draft.__dict__.pop(name, None)
             compared = draft._fit(X, X_val)
             del draft._recipe
             draft.__dict__.pop("_wide", None)

@@ -30,17 +30,24 @@ from .._sklearn.params import SHARED_CONSTRAINTS, Constraints, check_parameters
 from .._sklearn.state import GuardedState
 from .._training.defaults import (
     count_coordinates,
+    count_folds,
     count_held_out,
     epochs_per_call,
     hidden_widths,
+    most_epochs,
+    patience,
     rows_per_batch,
+    rows_per_fold,
+    step_size,
 )
-from .._training.loop import History
+from .._training.learner import Run
+from .._training.loop import History, train
 from .._training.trainer import Trainer, make_shared_generator
-from .._training.validation import ValidationPlan
+from .._training.validation import BestState, ValidationPlan
 from ..exceptions import ConvergenceError
 from ..modules import Core, build_core
 from ..objectives._schedules import check_schedule
+from .cross_fit import Compared
 from .recipe import Recipe
 from .wide import WideFit
 
@@ -145,11 +152,10 @@ class Fitting(GuardedState, ABC):
     def _encoding(self, X: Any) -> Encoding:
         """Return rows X with what `_net` makes of them."""
 
-    def _describe(self, X: Any, held_out: Any, start: FittedNet | None) -> Encoding:
+    def _describe(self, X: Any, held_out: Any) -> Encoding:
         """Give the codes of `_net` their basis, and return rows X with what it makes of them.
 
-        `held_out` are rows that were held out and `start` is the network before training, where
-        there is such a thing.
+        `held_out` are rows that were held out, where there are any.
         """
         return self._encoding(X)
 
@@ -191,10 +197,13 @@ class Fitting(GuardedState, ABC):
         """Fit anew, or go on; return X_val as it was checked, or X where there is none."""
         first = not self.__sklearn_is_fitted__()
         X = self._enter(X, X_val)
+        generator = make_shared_generator(self.random_state)
+        if first and X_val is None and (folds := self._folds(X, generator)):
+            self._fit_as_folds_say(X, folds, generator)
+            return X
         n_held_out = 0
         if X_val is None and self.max_iter:
             n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
-        generator = make_shared_generator(self.random_state)
         order = torch.randperm(X.shape[0], generator=generator, device="cpu").numpy()
         training = np.sort(order[n_held_out:])
         if not first:
@@ -205,21 +214,77 @@ class Fitting(GuardedState, ABC):
         if X_val is not None:
             compared = check_rows(self, X_val, reset=False)
             self._check_values(compared, self._scaling_of(trainer), summarize(compared))
-            held_out = compared if self._wide is None else self._wide.coordinates.of(compared)
+            held_out = self._as_trained(compared)
         elif n_held_out:
             held_out = rows_in[np.sort(order[:n_held_out])]
         elif self.early_stopping == "auto" and self._recipe.starts_at_a_fit:
             max_epochs = 0  # too few rows to decide whether an epoch is better than the start
-        start = trainer.fitted_net() if first and self._recipe.starts_at_a_fit else None
-        if held_out is not None:
-            validation = trainer.rows(held_out)
-        elif max_epochs and self._recipe.starts_at_pca and not trainer.step.objective.adversarial:
-            validation = trainer.rows(rows_in, training[:: -(-len(training) // _MOST_COMPARED)])
+        if held_out is None:
+            history = self._train_all(trainer, rows_in, training, max_epochs)
         else:
-            validation = None
-        rows = trainer.rows(rows_in, training)
-        plan = self._plan(trainer, validation, stops_training=held_out is not None)
-        history = self._train(trainer, rows, plan, max_epochs)
+            network = Compared(trainer, held_out, self._wide)
+            run = self._run(trainer, trainer.rows(rows_in, training), network.rows())
+            budget = trainer.scaling, X.shape[0], max_epochs
+            history = self._train([run], *budget, stops_training=True)
+            self._note_gain([network], history.best if first else None)
+        self._finish(trainer, history, X, rows_in, held_out)
+        return compared
+
+    def _folds(self, X: Any, generator: Generator) -> list[np.ndarray]:
+        """Return the rows that each fold holds out; none where the table is not cross-fitted."""
+        n_samples, each = X.shape[0], rows_per_fold(X.shape[0])
+        n_folds = count_folds(n_samples) if self.early_stopping == "auto" else 0
+        if not n_folds:
+            return []
+        self.n_components_, fraction = self._wanted_components(X)
+        too_many = fraction is not None or self.n_components_ > n_samples - each
+        if too_many or not self._most_epochs(X):
+            return []
+        order = torch.randperm(n_samples, generator=generator, device="cpu").numpy()
+        return [np.sort(order[i * each : (i + 1) * each]) for i in range(n_folds)]
+
+    def _fit_as_folds_say(self, X: Any, folds: list[np.ndarray], generator: Generator) -> None:
+        """Train a network without each fold, and then one of all rows for as many epochs as paid.
+
+        Whether epochs pay at all is decided by the held-out rows of all folds, each in comparison
+        with the start of the other rows, and where the start competes once more by training rows.
+        """
+        every, recipe, networks, runs = np.arange(X.shape[0]), self._recipe, [], []
+        for held_out in folds:
+            rows = X[np.setdiff1d(every, held_out)]
+            trainer, _, rows_in = self._begin(rows, every[: rows.shape[0]], generator)
+            networks.append(Compared(trainer, self._as_trained(X[held_out]), self._wide))
+            runs.append(self._run(trainer, trainer.rows(rows_in), networks[-1].rows()))
+            self._recipe, self._wide = recipe, None
+        scaling, n_samples = networks[0].trainer.scaling, X.shape[0]
+        history = self._train(runs, scaling, n_samples, self._most_epochs(X), stops_training=True)
+        self._note_gain(networks, history.best)
+        assert history.best is not None
+        trainer, self.mean_, rows_in = self._begin(X, every, generator)
+        self._train_all(trainer, rows_in, every, history.best.choose().n_epochs, reports=False)
+        self._finish(trainer, history, X, rows_in, None)
+
+    def _train_all(
+        self,
+        trainer: Trainer,
+        rows_in: Any,
+        training: np.ndarray,
+        max_epochs: int,
+        *,
+        reports: bool = True,
+    ) -> History:
+        """Train for all epochs; a start that competes is then compared on training rows."""
+        validation = None
+        if max_epochs and self._recipe.starts_at_pca and not trainer.step.objective.adversarial:
+            validation = trainer.rows(rows_in, training[:: -(-len(training) // _MOST_COMPARED)])
+        run = self._run(trainer, trainer.rows(rows_in, training), validation)
+        scaling, n_samples = trainer.scaling, rows_in.shape[0]
+        return self._train([run], scaling, n_samples, max_epochs, reports=reports)
+
+    def _finish(
+        self, trainer: Trainer, history: History, X: Any, rows_in: Any, held_out: Any
+    ) -> None:
+        """Keep what was learned, and describe it."""
         self.n_samples_, self._is_streamed = X.shape[0], False
         self.n_iter_ = history.n_epochs
         self.loss_curve_ = history.loss_curve
@@ -227,15 +292,21 @@ class Fitting(GuardedState, ABC):
         if self._wide is not None:
             self._wide.forget_the_last(trainer.core)
         self._commit(trainer, history)
-        del trainer, rows, validation, plan
+        del trainer
         with self._overflow_is_divergence(rows_in):
-            encoding = self._describe(rows_in, held_out, start)
+            encoding = self._describe(rows_in, held_out)
             self._publish(encoding, n_before=0)
             if self._wide is not None:
                 self._net = self._wide.widened(self._net)
                 self.mean_ = self._net.scaling.mean
             self._publish_by_feature(replace(encoding, rows=X), n_before=0)
-        return compared
+
+    def _as_trained(self, X: Any) -> Any:
+        """Return rows of all features as the network that is trained sees them."""
+        return X if self._wide is None else self._wide.coordinates.of(X)
+
+    def _note_gain(self, networks: list[Compared], best: BestState | None) -> None:
+        """Take note of what training has gained on rows that did not choose the epoch."""
 
     def _partial_fit(self, X: Any) -> None:
         first = not self.__sklearn_is_fitted__()
@@ -255,15 +326,16 @@ class Fitting(GuardedState, ABC):
             self.loss_curve_, self.validation_loss_curve_ = [], []
             self._net = trainer.fitted_net()
             if self._recipe.starts_at_a_fit:
-                self._describe(X, None, None)
+                self._describe(X, None)
         elif self._optimizer is not None:
             trainer.step.import_optimizer(self._optimizer)
         basis = self._net.basis if first else self._follow(X, trainer)
-        plan, rows = self._plan(trainer, None), trainer.rows(X, every)
         self._is_streamed = first or self._is_streamed
         max_epochs = epochs_per_call(self.batch_size, X.shape[0]) if self._is_streamed else 1
         max_epochs = max_epochs if self._most_epochs(X) else 0
-        history = self._train(trainer, rows, plan, max_epochs, epochs_before=self.n_iter_)
+        run = self._run(trainer, trainer.rows(X, every))
+        how = {"epochs_before": self.n_iter_}
+        history = self._train([run], trainer.scaling, X.shape[0], max_epochs, **how)
         n_before = self.n_samples_
         self.n_samples_ = n_before + X.shape[0]
         self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
@@ -284,8 +356,8 @@ class Fitting(GuardedState, ABC):
         """Return the recipe, once all parameters are checked; no rows are looked at."""
         check_parameters(self, self._parameter_constraints)
         resolve_device(self.device)
-        for rate in (self.learning_rate, self.weight_decay, self.max_grad_norm):
-            check_schedule(rate)
+        for scalar in (self.learning_rate, self.weight_decay, self.max_grad_norm):
+            check_schedule(scalar)
         check_schedule(self.dropout, "[0, 1)")
         if X_val is not None and not self.early_stopping:
             raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
@@ -396,7 +468,7 @@ class Fitting(GuardedState, ABC):
 
     def _most_epochs(self, X: Any) -> int:
         """Return the largest number of epochs, once the number of components is known."""
-        return int(self.max_iter)
+        return most_epochs(self.max_iter, self.batch_size, X.shape[0])
 
     @property
     def _training_tol(self) -> float:
@@ -418,6 +490,12 @@ class Fitting(GuardedState, ABC):
         self._check_values(X, net.scaling, summary)
         return self._open(net.build, net.make_core(), net.scaling, generator), summary.mean, X
 
+    def _step_size(self, n_features: int) -> Any:
+        """Return the learning rate, a number or a schedule."""
+        widths = hidden_widths(self.hidden_layer_sizes, n_features)
+        custom = self.encoder is not None or self.decoder is not None
+        return step_size(self.learning_rate, widths, n_features, custom=custom)
+
     def _open(
         self, build: partial[Core], core: Core, scaling: Scaling, generator: Generator
     ) -> Trainer:
@@ -430,7 +508,7 @@ class Fitting(GuardedState, ABC):
             self._recipe.objective(scaling, device),
             generator,
             loss=self._recipe.loss,
-            learning_rate=self.learning_rate,
+            learning_rate=self._step_size(len(scaling.mean)),
             weight_decay=self.weight_decay,
             dropout=self.dropout,
             max_grad_norm=self.max_grad_norm,
@@ -438,39 +516,40 @@ class Fitting(GuardedState, ABC):
             precision=self.precision,
         )
 
-    def _plan(
-        self, trainer: Trainer, rows: Rows | None, *, stops_training: bool = False
-    ) -> ValidationPlan:
-        """Return what the rows of the validation set decide."""
-        return ValidationPlan(
-            rows,
-            stops_training,
-            start_competes=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self._training_tol * self._recipe.loss_unit(trainer.scaling),
-        )
+    def _run(self, trainer: Trainer, rows: Rows, held_out: Rows | None = None) -> Run:
+        """Return what the loop trains."""
+        batch_size = rows_per_batch(self.batch_size, rows.n_rows)
+        return trainer.run(rows, batch_size, held_out, lambda: self._after_epoch(trainer, rows))
 
     def _train(
         self,
-        trainer: Trainer,
-        rows: Rows,
-        plan: ValidationPlan,
+        runs: list[Run],
+        scaling: Scaling,
+        n_samples: int,
         max_epochs: int,
+        *,
+        stops_training: bool = False,
         epochs_before: int = 0,
+        reports: bool = True,
     ) -> History:
-        return trainer.train(
-            rows,
+        n_epochs = most_epochs(self.max_iter, self.batch_size, n_samples)
+        plan = ValidationPlan(
+            stops_training,
+            start_competes=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
+            n_iter_no_change=patience(self.n_iter_no_change, self.batch_size, n_samples),
+            tol=self._training_tol * self._recipe.loss_unit(scaling),
+        )
+        report = partial(self._report, n_epochs) if self.verbose and reports else None
+        return train(
+            runs,
             plan,
             max_epochs=max_epochs,
-            batch_size=rows_per_batch(self.batch_size, rows.n_rows),
-            progress=lambda epoch: min((epochs_before + epoch) / max(self.max_iter, 1), 1.0),
-            after_epoch=lambda: self._after_epoch(trainer, rows),
-            report=self._report,
+            progress=lambda epoch: min((epochs_before + epoch) / max(n_epochs, 1), 1.0),
+            report=report or (lambda history: None),
         )
 
-    def _report(self, history: History) -> None:
-        if self.verbose:
-            print(f"[{type(self).__name__}] {history.last_epoch(self.max_iter)}")
+    def _report(self, max_epochs: int, history: History) -> None:
+        print(f"[{type(self).__name__}] {history.last_epoch(max_epochs)}")
 
     def _commit(self, trainer: Trainer, history: History, basis: Basis | None = None) -> None:
         """Keep what was learned."""

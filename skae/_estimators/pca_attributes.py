@@ -17,17 +17,6 @@ from .._latent.moments import CodeMoments, code_moments
 from .._runtime.warnings import warn
 
 
-def gain(
-    start: FittedNet, net: FittedNet, rows: Any, mean: np.ndarray, device: torch.device
-) -> float:
-    """Return the score that `net` gives rows minus what `start` did; 0 if there are none."""
-    total = 0.0 if rows is None else sum_of_squares(rows, mean)
-    if total == 0:
-        return 0.0
-    before, now = (each.squared_errors(rows, device).sum() for each in (start, net))
-    return float(before - now) / total
-
-
 def explained_ratios(variances: np.ndarray, unexplained: float, total: float) -> np.ndarray:
     """Return the score of the training rows, shared out in proportion to the codes' variances.
 

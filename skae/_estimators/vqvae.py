@@ -124,16 +124,19 @@ class VQVAETransformer(LinearView, GenerativeAutoencoder):
     batch_size : int or "auto", default="auto"
         Rows per optimisation step. "auto" is the power of two next to ``n_samples / 200``,
         between 32 and 512.
-    max_iter : int, default=200
-        Largest number of epochs. 0 keeps the start.
-    learning_rate : float or Schedule, default=1e-3
-        Step size of Adam, fixed or on a schedule such as `skae.objectives.CosineDecay`, whose
-        progress is counted in epochs of `max_iter`.
+    max_iter : int or "auto", default="auto"
+        Largest number of epochs. 0 keeps the start. "auto" is 200, or as many as make 8000 steps.
+    learning_rate : float, Schedule or "auto", default="auto"
+        Step size of schedule-free Adam, which averages weights and needs no decay; fixed, or on a
+        schedule such as `skae.objectives.CosineDecay`, whose progress is counted in epochs of
+        `max_iter`. "auto" is 0.01 for hidden layers of 64 units or fewer, and falls with the root
+        of the widest layer's width; 0.0025 with networks of your own.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off for a row and step of training; the
         linear path has no dropout. Networks of your own bring their own.
-    weight_decay : float or Schedule, default=0.0
-        Decoupled weight decay (AdamW) of the weight matrices, relative to the learning rate.
+    weight_decay : float or Schedule, default=0.1
+        Decoupled weight decay (AdamW) of the hidden layers' weight matrices, relative to the
+        learning rate. Linear paths beside hidden layers have none.
     max_grad_norm : float or Schedule, default=None
         Gradients of a larger norm are scaled down to it. None leaves them alone.
     early_stopping : bool or "auto", default="auto"
@@ -143,8 +146,9 @@ class VQVAETransformer(LinearView, GenerativeAutoencoder):
         serves training rows as well.
     validation_fraction : float, default=0.1
         Fraction of X to hold out; "auto" holds out at least 5 rows.
-    n_iter_no_change : int, default=10
-        Epochs without an improvement of the held-out loss after which training stops.
+    n_iter_no_change : int or "auto", default="auto"
+        Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
+        or as many as make 400 steps.
     tol : float, default=1e-4
         Smallest improvement of the held-out loss that counts, as a fraction of the total
         variance: the unit of `score`.
@@ -316,14 +320,14 @@ default="squared_error"
         n_init: int = 1,
         scale: Scale = "global",
         batch_size: int | Auto = "auto",
-        max_iter: int = 200,
-        learning_rate: float | Schedule = 1e-3,
+        max_iter: int | Auto = "auto",
+        learning_rate: float | Schedule | Auto = "auto",
         dropout: float | Schedule = 0.0,
-        weight_decay: float | Schedule = 0.0,
+        weight_decay: float | Schedule = 0.1,
         max_grad_norm: float | Schedule | None = None,
         early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: int | Auto = "auto",
         tol: float = 1e-4,
         warm_start: bool = False,
         device: str = "auto",

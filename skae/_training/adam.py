@@ -1,4 +1,4 @@
-"""Adam on flat vectors: all weights are views of one, all gradients of another."""
+"""Schedule-free Adam on flat vectors: all weights are views of one, all gradients of another."""
 
 from __future__ import annotations
 
@@ -10,11 +10,30 @@ from torch import nn
 
 from .._engine.kernels import adam_update
 
+# Gradients are taken at so large a share of the average and the rest of the last iterate.
+_MOMENTUM = 0.9
+# The first steps are shorter: the second moment is an estimate from few gradients then.
+_WARMUP_STEPS = 100
 
-class Adam:
-    """Adam [1]_, each update of which is one fused operation on flat vectors.
 
-    Weight decay is decoupled [2]_ and leaves some weights out.
+class ScheduleFreeAdam:
+    r"""Schedule-free Adam [1]_: steps as long as at the start, and an average of where they led.
+
+    With :math:`z` the iterate, :math:`x` the average and :math:`y` where gradients :math:`g` are
+    taken, the update of step :math:`t` is ([1]_, algorithm 1)
+
+    .. math::
+        y &= (1 - \beta) z_t + \beta x_t \\
+        z_{t + 1} &= z_t - \gamma_t \left(\frac{g(y)}{\sqrt{\hat v_t} + \epsilon}
+        + \lambda y\right) \\
+        x_{t + 1} &= (1 - c_t) x_t + c_t z_{t + 1}
+
+    :math:`\hat v` is Adam's second moment, and :math:`\gamma` rises to its value within 100 steps.
+    The average gives a step the weight :math:`t \max_{i \le t} \gamma_i^2`, so that it forgets the
+    first steps. Weight decay is decoupled and leaves some weights out.
+
+    Between `begin` and `end` `weights` is :math:`y`, and otherwise the average, which may be
+    changed: the iterate moves with it.
 
     Parameters
     ----------
@@ -28,12 +47,12 @@ class Adam:
     weights, gradient : torch.Tensor of shape (n_weights,)
         All weights, those that decay first, and their gradients.
     state : list of torch.Tensor
-        First moment, second moment and number of steps.
+        What else a run goes on from, outside of `begin` and `end`: the iterate minus the average,
+        the second moment; and the number of steps, the sum of their weights and the largest rate.
 
     References
     ----------
-    .. [1] Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1.
-    .. [2] Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
+    .. [1] Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, "The Road Less Scheduled", 2024.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], no_decay: Collection[int]) -> None:
@@ -43,33 +62,59 @@ class Adam:
         sizes = [p.numel() for p in parameters]
         self.weights = torch.zeros(sum(sizes), device=device, dtype=dtype)
         self.gradient = torch.zeros_like(self.weights)
-        self._decayed = self.weights[: sum(p.numel() for p in parameters if id(p) not in no_decay)]
+        self._n_decayed = sum(p.numel() for p in parameters if id(p) not in no_decay)
         views = zip(self.weights.split(sizes), self.gradient.split(sizes), strict=True)
         for parameter, (weight, gradient) in zip(parameters, views, strict=True):
             weight.copy_(parameter.detach().reshape(-1))
             parameter.data = weight.view(parameter.shape)
             parameter.grad = gradient.view(parameter.shape)
-        moments = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
-        self.state = [*moments, self.weights.new_zeros(())]
+        self._iterate, self._average = torch.zeros_like(self.weights), self.weights.clone()
+        self._second, self._n_steps = torch.zeros_like(self.weights), self.weights.new_zeros(())
+        counts = torch.zeros(3, device="cpu", dtype=torch.float64)
+        self.state = [self._iterate, self._second, counts]
         self.set(0.0, 0.0, None)
 
-    def set(self, rate: float, decay: float, longest: float | None) -> None:
+    def set(self, rate: float, decay: float, largest_norm: float | None) -> None:
         """Set the step size, the decay relative to it, and the largest norm of a gradient."""
-        self._rate, self._kept, self._longest = rate, 1 - rate * decay, longest
-        self._updates: dict[float, Callable[[], Any]] = {}
+        self._rate, self._decay, self._largest_norm = rate, decay, largest_norm
+
+    def begin(self) -> None:
+        """Make `weights` what gradients are to be taken at."""
+        self._t, self._total, self._largest_rate = self.state[2].tolist()
+        self._n_steps.fill_(self._t)
+        self._updates: dict[float, Callable[..., Any]] = {}
+        self._average.copy_(self.weights)
+        self._iterate.add_(self._average)
+        self._look_ahead()
+
+    def end(self) -> None:
+        """Make `weights` the average."""
+        self.state[2].copy_(self.state[2].new_tensor([self._t, self._total, self._largest_rate]))
+        self._iterate.sub_(self._average)
+        self.weights.copy_(self._average)
+
+    def _look_ahead(self) -> None:
+        torch.lerp(self._iterate, self._average, _MOMENTUM, out=self.weights)
 
     def __call__(self, divisor: float) -> None:
         """Make the update for the gradient over a divisor."""
         if not len(self.weights):
             return
-        if self._longest is not None:
+        self._t += 1
+        rate = self._rate * min(self._t / _WARMUP_STEPS, 1.0)
+        if self._largest_norm is not None:
             norm = self.gradient.norm().clamp(min=torch.finfo(self.gradient.dtype).tiny)
-            self.gradient.mul_((self._longest * divisor / norm).clamp(max=1.0))
-        if self._kept != 1:
-            self._decayed.mul_(self._kept)
-        self.state[2].add_(1)
+            self.gradient.mul_((self._largest_norm * divisor / norm).clamp(max=1.0))
+        if self._decay:
+            decayed = self.weights[: self._n_decayed]
+            self._iterate[: self._n_decayed].sub_(decayed, alpha=rate * self._decay)
         if divisor not in self._updates:
-            self._updates[divisor] = adam_update(
-                self.weights, self.gradient, self.state, self._rate, divisor
-            )
-        self._updates[divisor]()
+            moments = self.gradient, self._second, self._n_steps
+            self._updates[divisor] = adam_update(self._iterate, self.gradient, moments, divisor)
+        self._n_steps.add_(1)
+        self._updates[divisor](lr=rate)
+        self._largest_rate = max(self._largest_rate, rate)
+        weight = self._t * self._largest_rate**2
+        self._total += weight
+        self._average.lerp_(self._iterate, weight / (self._total or 1.0))
+        self._look_ahead()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 _NARROWEST, _WIDEST = 64, 512
 _NARROWEST_PRIOR = 32
@@ -11,6 +12,12 @@ _STEPS_OF_PRIOR, _EPOCHS_OF_PRIOR = 1500, (5, 50)
 _FEWEST_PER_BATCH, _MOST_PER_BATCH = 32, 512
 _STEPS_PER_EPOCH = 200
 _FEWEST_HELD_OUT = 5
+_RATE, _RATE_OF_CUSTOM = 1e-2, 2.5e-3
+_FEWEST_EPOCHS, _FEWEST_STEPS = 200, 8000
+_PATIENT_EPOCHS, _PATIENT_STEPS = 5, 400
+# Tables of fewer rows than these are cross-fitted in so many folds.
+_FOLDS = ((10, 0), (500, 5), (1000, 3), (2000, 2))
+_HELD_OUT_OF_FOLD = 0.2
 _STEPS_PER_CALL, _MOST_EPOCHS_PER_CALL, _ROWS_PER_EPOCH = 64, 16, 6
 _FEWEST_WIDE, _MOST_COORDINATES = 1024, 1024
 
@@ -64,6 +71,54 @@ def rows_per_batch(batch_size: int | str | None, n_samples: int) -> int:
         rows = _power_of_two(n_samples / _STEPS_PER_EPOCH)
         return min(max(rows, _FEWEST_PER_BATCH), _MOST_PER_BATCH)
     return int(batch_size)
+
+
+def step_size(rate: Any, widths: Sequence[int], n_features: int, *, custom: bool) -> Any:
+    """Return the learning rate; "auto" is 0.01 for widths up to 64, and falls with their root.
+
+    Wide layers add up the steps of more weights [1]_. A linear map counts as the layers that it
+    would have by default; networks of the user's get a quarter.
+
+    References
+    ----------
+    .. [1] Yang et al., "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot
+       Hyperparameter Transfer", 2022.
+    """
+    if not isinstance(rate, str):
+        return rate
+    if custom:
+        return _RATE_OF_CUSTOM
+    widest = max(widths or hidden_widths("auto", n_features))
+    return _RATE * math.sqrt(_NARROWEST / max(widest, _NARROWEST))
+
+
+def most_epochs(max_iter: int | str, batch_size: int | str, n_samples: int) -> int:
+    """Return the largest number of epochs; "auto" is 200, or as many as make 8000 steps."""
+    if not isinstance(max_iter, str):
+        return int(max_iter)
+    return max(_FEWEST_EPOCHS, _epochs_of(_FEWEST_STEPS, batch_size, n_samples))
+
+
+def patience(n_iter_no_change: int | str, batch_size: int | str, n_samples: int) -> int:
+    """Return the epochs without improvement that end training; "auto" is 5, or 400 steps."""
+    if not isinstance(n_iter_no_change, str):
+        return int(n_iter_no_change)
+    return max(_PATIENT_EPOCHS, _epochs_of(_PATIENT_STEPS, batch_size, n_samples))
+
+
+def _epochs_of(n_steps: int, batch_size: int | str, n_samples: int) -> int:
+    steps_per_epoch = math.ceil(n_samples / rows_per_batch(batch_size, n_samples))
+    return math.ceil(n_steps / steps_per_epoch)
+
+
+def count_folds(n_samples: int) -> int:
+    """Return in how many folds a table is cross-fitted; 0 is for tables that are not."""
+    return next((n_folds for limit, n_folds in _FOLDS if n_samples < limit), 0)
+
+
+def rows_per_fold(n_samples: int) -> int:
+    """Return how many rows a fold holds out: a fifth, so that five hold out each row once."""
+    return math.ceil(_HELD_OUT_OF_FOLD * n_samples)
 
 
 def epochs_per_call(batch_size: int | str | None, n_samples: int) -> int:

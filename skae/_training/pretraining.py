@@ -85,8 +85,10 @@ def pretrain_greedily(
         step = Step(pair, objective, generator, learning_rate=rate)
         with flushed_denormals(), threads_for(batch_size * pair.largest_matrix):
             for _ in range(math.ceil(max_iter / 10)):
+                step.begin_epoch(0.0)
                 for x in seen.epoch(batch_size, generator):
                     step(x)
+                step.end_epoch()
         trained.append(encode)
 
 

@@ -1,4 +1,4 @@
-"""One optimisation step: corruption, noise, gradients, Adam; the row-slice rule."""
+"""One optimisation step: corruption, noise, gradients, update; the row-slice rule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..modules import Core
 from ..modules._custom import Rounded, with_networks
 from ..objectives import Corruption, Objective, Schedule
 from ..objectives._schedules import value_at
-from .adam import Adam
+from .adam import ScheduleFreeAdam
 from .compiled_step import CompiledGradients
 
 # A larger batch is worked off in slices of this many rows: memory stays bounded, and noise and
@@ -69,7 +69,10 @@ def corrupted(x: Tensor, corrupt: Corrupt | None, generator: Generator) -> Tenso
 
 
 class Step:
-    """Steps of Adam on batches that are global: noise and normalisation belong to the whole batch.
+    """Steps on batches that are global: noise and normalisation belong to the whole batch.
+
+    Steps are those of schedule-free Adam, between `begin_epoch` and `end_epoch`. Outside of these
+    the core has averaged weights, which are the ones to evaluate and to keep.
 
     The gradients come from `CompiledGradients` where the network and all terms bind theirs, and
     else from `AutogradGradients`.
@@ -83,7 +86,7 @@ class Step:
     generator : torch.Generator
         Source of the noise, on the CPU.
     learning_rate : float or Schedule
-        Adam's step size.
+        Step size.
     weight_decay : float or Schedule, default=0.0
         What each step takes from the weights, relative to the step size; not from biases.
     dropout : float or Schedule, default=0.0
@@ -128,10 +131,10 @@ class Step:
         self._rank, self._n_ranks = rank_and_size()
         learned = [*core.parameters(), *objective.parameters()]
         no_decay = {id(p) for p in core.no_decay()} | {id(p) for p in learned if p.ndim < 2}
-        self._adam = Adam([p for p in learned if p.requires_grad], no_decay)
+        self._adam = ScheduleFreeAdam([p for p in learned if p.requires_grad], no_decay)
         self.weights, self.gradient = self._adam.weights, self._adam.gradient
         self._gradients: Any = self._make_gradients(compiled, precision == "bfloat16")
-        self.begin_epoch(objective.progress)
+        self._follow_schedules()
 
     def _make_gradients(
         self, compiled: bool | None, rounds: bool
@@ -160,6 +163,10 @@ class Step:
     def begin_epoch(self, progress: float) -> None:
         """Set what follows schedules to what it is at `progress`, between 0 and 1."""
         self.objective.progress = progress
+        self._follow_schedules()
+        self._adam.begin()
+
+    def _follow_schedules(self) -> None:
         self.rate = self._now(self.learning_rate) * self.slowdown
         self._dropout = self._now(self.dropout, "[0, 1)")
         longest = None if self.max_grad_norm is None else self._now(self.max_grad_norm)
@@ -170,7 +177,7 @@ class Step:
     def slow_down(self, factor: float) -> None:
         """Multiply the step size from now on."""
         self.slowdown *= factor
-        self.begin_epoch(self.objective.progress)
+        self._follow_schedules()
 
     def _now(self, scalar: float | Schedule, interval: str = "[0, inf)") -> float:
         return value_at(scalar, self.objective.progress, interval)
@@ -246,7 +253,11 @@ class Step:
         return even_slices(n_rows, min(most, math.ceil(n_rows / n_ranks)))[rank::n_ranks]
 
     def end_epoch(self) -> float:
-        """Return the mean loss per row since the last call; NaN if a weight is not finite."""
+        """Return the mean loss per row since the last call; NaN if a weight is not finite.
+
+        The loss of each batch is that of the weights with which its step began.
+        """
+        self._adam.end()
         total = self._gradients.take_value()
         sum_over_ranks([total])
         finite = self.weights.isfinite().all()
@@ -278,7 +289,7 @@ class Step:
         return [*self._adam.state, self.weights, *self.core.buffers()]
 
     def export_optimizer(self) -> list[np.ndarray]:
-        """Return Adam's moments and step count, and the generator's state, as NumPy arrays."""
+        """Return the state of the optimiser and of the generator, as NumPy arrays."""
         optimizer = [tensor.cpu().numpy().copy() for tensor in self._adam.state]
         return [*optimizer, self.generator.get_state().numpy().copy()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -14,14 +15,11 @@ from .._data.batches import Rows, make_rows
 from .._data.scaling import Scaling
 from .._inference.fitted import FittedNet
 from .._runtime.distributed import agreed
-from .._runtime.modes import flushed_denormals
 from .._runtime.random import draw_seed
-from .._runtime.threads import threads_for
 from ..modules import MLP, Core
 from ..objectives import Loss, Objective
-from .loop import History, train
+from .learner import Run
 from .step import Step
-from .validation import ValidationPlan
 
 
 def make_shared_generator(random_state: Any) -> Generator:
@@ -90,9 +88,12 @@ class Trainer:
         index = np.arange(X.shape[0]) if index is None else index
         return make_rows(X, index, self.scaling, self.device)
 
-    def train(
-        self, rows: Rows, plan: ValidationPlan, *, batch_size: int, **settings: Any
-    ) -> History:
-        """Train on `rows`; see `skae._training.loop.train` for the plan and the settings."""
-        with flushed_denormals(), threads_for(batch_size * self.core.largest_matrix):
-            return train(self.step, rows, plan, batch_size=batch_size, **settings)
+    def run(
+        self,
+        rows: Rows,
+        batch_size: int,
+        held_out: Rows | None = None,
+        after_epoch: Callable[[], None] = lambda: None,
+    ) -> Run:
+        """Return what the loop trains: the network with training rows and a validation set."""
+        return Run(self.step, rows, batch_size, held_out, after_epoch)

@@ -1,4 +1,4 @@
-"""Validation: which rows compare states of the network, on what losses, and which state wins."""
+"""Validation: on what losses states of the network are compared, and which state wins."""
 
 from __future__ import annotations
 
@@ -19,13 +19,10 @@ _EVALUATION_ROWS = 2048
 
 @dataclass(frozen=True)
 class ValidationPlan:
-    """Which rows compare the states of a network in training, and what they decide.
+    """What the validation set decides about a network in training.
 
     Parameters
     ----------
-    rows : Rows or None, default=None
-        The validation set; without one the last epoch is kept. Where it does not stop training it
-        may consist of training rows.
     stops_training : bool, default=False
         Whether each epoch is evaluated, the best is kept, and training ends when epochs no longer
         improve. Otherwise all epochs run, and the last is compared with the start.
@@ -37,7 +34,6 @@ class ValidationPlan:
         Smallest improvement on the best loss so far that counts as one.
     """
 
-    rows: Rows | None = None
     stops_training: bool = False
     start_competes: bool = False
     n_iter_no_change: int = 10
@@ -101,61 +97,130 @@ class ValidationSet:
         return torch.cat(losses).cpu()
 
 
+@dataclass(frozen=True)
+class State:
+    """A state of the network in training.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Epochs before it.
+    losses : torch.Tensor of shape (n_rows,)
+        Its losses on the validation set.
+    snapshot : list of list of torch.Tensor
+        What to restore.
+    """
+
+    n_epochs: int
+    losses: Tensor
+    snapshot: list[list[Tensor]]
+
+    @property
+    def loss(self) -> float:
+        """The mean loss."""
+        return float(self.losses.mean())
+
+
 class BestState:
-    """The best state so far by validation loss, and the start, which may win in the end.
+    """The best epoch so far by validation loss, and the start, which may win in the end.
+
+    The best epoch's own loss flatters it, since it was selected by that. Therefore each group of
+    rows is also compared at the epoch that the rows of the other groups choose.
 
     Parameters
     ----------
     plan : ValidationPlan
-        What decides.
+        What is decided.
     losses : torch.Tensor of shape (n_rows,)
         The start's validation losses.
-    snapshot : list of torch.Tensor
+    snapshot : list of list of torch.Tensor
         The start.
+    groups : torch.Tensor of int of shape (n_rows,)
+        The group of each row, from 0.
 
     Attributes
     ----------
-    loss : float
-        Smallest mean loss of an epoch; infinite before the first.
+    start : State
+        The start.
+    n_epochs : int
+        Number of epochs seen.
     n_epochs_without_gain : int
         The patience counter.
     """
 
-    def __init__(self, plan: ValidationPlan, losses: Tensor, snapshot: list[Tensor]) -> None:
-        self.plan = plan
-        self.start, self._start_losses = snapshot, losses
-        self._snapshot, self._losses = snapshot, losses
-        self.loss, self.n_epochs_without_gain = math.inf, 0
+    def __init__(
+        self,
+        plan: ValidationPlan,
+        losses: Tensor,
+        snapshot: list[list[Tensor]],
+        groups: Tensor,
+    ) -> None:
+        self.plan, self._groups = plan, groups
+        self.start = State(0, losses, snapshot)
+        n_groups = int(groups.max()) + 1 if len(groups) else 0
+        others = [groups != group for group in range(n_groups)] if n_groups > 1 else []
+        self._choosers = [torch.ones(len(groups), dtype=torch.bool, device="cpu"), *others]
+        self._chosen = [self.start] * len(self._choosers)
+        self._lowest = [math.inf] * len(self._choosers)
+        self.n_epochs, self.n_epochs_without_gain = 0, 0
 
     @property
     def out_of_patience(self) -> bool:
         """Whether as many epochs in a row as the plan allows brought no improvement."""
         return self.n_epochs_without_gain >= self.plan.n_iter_no_change
 
-    def holds(self, snapshot: list[Tensor]) -> bool:
-        """Return whether a snapshot may yet be restored, so that it must not be overwritten."""
-        return snapshot is self._snapshot or snapshot is self.start
+    @property
+    def loss(self) -> float:
+        """Smallest mean loss of an epoch; infinite before the first."""
+        return self._lowest[0]
 
-    def update(self, losses: Tensor, snapshot: list[Tensor], *, schedules_finished: bool) -> float:
+    def holds(self, snapshot: list[list[Tensor]]) -> bool:
+        """Return whether a snapshot may yet be restored, so that it must not be overwritten."""
+        return any(snapshot is state.snapshot for state in (self.start, *self._chosen))
+
+    def update(self, losses: Tensor, snapshot: list[list[Tensor]], *, is_final: bool) -> float:
         """Keep an epoch's snapshot if it is the best, count patience, and return the mean loss.
 
-        Epochs before the schedules of the objective are finished do not cost patience.
+        Epochs before the weights of the objective's terms are final do not cost patience.
         """
-        loss = float(losses.mean())
-        without_gain = loss >= self.loss - self.plan.tol and schedules_finished
+        self.n_epochs += 1
+        state = State(self.n_epochs, losses, snapshot)
+        without_gain = state.loss >= self.loss - self.plan.tol and is_final
         self.n_epochs_without_gain = self.n_epochs_without_gain + 1 if without_gain else 0
-        if loss < self.loss:
-            self.loss, self._losses, self._snapshot = loss, losses, snapshot
-        return loss
+        for i, chooser in enumerate(self._choosers):
+            loss = float(losses[chooser].mean())
+            if loss < self._lowest[i]:
+                self._lowest[i], self._chosen[i] = loss, state
+        return state.loss
 
-    def choose(self) -> tuple[list[Tensor], float]:
-        """Return the snapshot to restore and its mean loss.
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return max(len(self._chosen) - 1, 1)
 
-        It is the best epoch's, but a start that competes is left only for a mean gain per row of
-        more than one standard error of the paired gains.
+    def chosen_without(self, group: int) -> State:
+        """Return the best epoch by the rows of all other groups."""
+        return self._chosen[1 + group if len(self._chosen) > 1 else 0]
+
+    def gains(self) -> Tensor:
+        """Return by how much the loss of each row is below the start's, after selection by others.
+
+        A row is compared at the epoch that the rows of the other groups choose, float64 of shape
+        (n_rows,).
         """
-        gain = self._start_losses - self._losses
+        gains = self.start.losses - self._chosen[0].losses
+        for group in range(len(self._chosen) - 1):
+            rows = self._groups == group
+            gains[rows] = (self.start.losses - self.chosen_without(group).losses)[rows]
+        return gains
+
+    def choose(self) -> State:
+        """Return the state to restore.
+
+        It is the best epoch, but a start that competes is left only for a mean gain per row of
+        more than one standard error.
+        """
+        gain = self.gains()
         noise = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else math.inf
-        if self.plan.start_competes and float(gain.mean()) <= noise:
-            return self.start, float(self._start_losses.mean())
-        return self._snapshot, float(self._losses.mean())
+        leaves = float(gain.mean()) > noise or not self.plan.start_competes
+        return self._chosen[0] if leaves else self.start

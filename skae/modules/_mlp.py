@@ -124,6 +124,10 @@ class MLP(Network):
             x = stage(x) * mask
         return last(x)
 
+    def no_decay(self) -> list[nn.Parameter]:
+        """Return the weights of the linear path beside hidden layers."""
+        return [self.linear.weight] if self.linear is not None and len(self.layers) else []
+
     def linears(self) -> list[nn.Linear]:
         """Return the hidden and last layers, first to last."""
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]

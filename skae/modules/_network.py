@@ -102,6 +102,10 @@ class Network(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} has no linear path.")
 
+    def no_decay(self) -> list[nn.Parameter]:
+        """Return the parameters without weight decay, beside biases."""
+        return []
+
     def offset_outputs(self, offset: Tensor) -> None:
         """Start with outputs around `offset`, shape (n_out,), where the network can."""
 

@@ -86,8 +86,8 @@ class VQVAE(Core):
         return bool(x_hat and steps.loss(x_hat))
 
     def no_decay(self) -> list[nn.Parameter]:
-        """Return the codebooks that are trained by gradients."""
-        return list(self.quantizer.parameters())
+        """Return linear paths, and the codebooks that are trained by gradients."""
+        return [*super().no_decay(), *self.quantizer.parameters()]
 
     def observe(self, x: Tensor, out: VQVAEOutput) -> None:
         """Add a slice's assignments to the batch's."""
