@@ -162,7 +162,7 @@ class BestState:
         self._choosers = [torch.ones(len(groups), dtype=torch.bool, device="cpu"), *others]
         self._chosen = [self.start] * len(self._choosers)
         self._lowest = [math.inf] * len(self._choosers)
-        self.n_epochs, self.n_epochs_without_gain = 0, 0
+        self.n_epochs, self.n_epochs_without_gain, self._to_beat = 0, 0, math.inf
 
     @property
     def out_of_patience(self) -> bool:
@@ -181,12 +181,14 @@ class BestState:
     def update(self, losses: Tensor, snapshot: list[list[Tensor]], *, is_final: bool) -> float:
         """Keep an epoch's snapshot if it is the best, count patience, and return the mean loss.
 
-        Epochs before the weights of the objective's terms are final do not cost patience.
+        Epochs before the weights of the objective's terms are final do not cost patience, and later
+        ones need not be better than these.
         """
         self.n_epochs += 1
         state = State(self.n_epochs, losses, snapshot)
-        without_gain = state.loss >= self.loss - self.plan.tol and is_final
+        without_gain = state.loss >= self._to_beat - self.plan.tol
         self.n_epochs_without_gain = self.n_epochs_without_gain + 1 if without_gain else 0
+        self._to_beat = min(state.loss, self._to_beat) if is_final else math.inf
         for i, chooser in enumerate(self._choosers):
             loss = float(losses[chooser].mean())
             if loss < self._lowest[i]:
