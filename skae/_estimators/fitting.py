@@ -32,6 +32,7 @@ from .._training.defaults import (
     count_coordinates,
     count_folds,
     count_held_out,
+    count_starts,
     epochs_per_call,
     hidden_widths,
     most_epochs,
@@ -244,10 +245,12 @@ class Fitting(GuardedState, ABC):
         return [np.sort(order[i * each : (i + 1) * each]) for i in range(n_folds)]
 
     def _fit_as_folds_say(self, X: Any, folds: list[np.ndarray], generator: Generator) -> None:
-        """Train a network without each fold, and then one of all rows for as many epochs as paid.
+        """Train a network without each fold, and then some of all rows for as many epochs as paid.
 
         Whether epochs pay at all is decided by the held-out rows of all folds, each in comparison
         with the start of the other rows, and where the start competes once more by training rows.
+        Of several networks of all rows, which start from other weights, the one with the smallest
+        training loss is kept.
         """
         every, recipe, networks, runs = np.arange(X.shape[0]), self._recipe, [], []
         for held_out in folds:
@@ -260,8 +263,15 @@ class Fitting(GuardedState, ABC):
         history = self._train(runs, scaling, n_samples, self._most_epochs(X), stops_training=True)
         self._note_gain(networks, history.best)
         assert history.best is not None
-        trainer, self.mean_, rows_in = self._begin(X, every, generator)
-        self._train_all(trainer, rows_in, every, history.best.choose().n_epochs, reports=False)
+        n_epochs = history.best.choose().n_epochs
+        found: list[tuple[float, int, Trainer, Any, dict[str, Any]]] = []
+        for _ in range(count_starts(n_samples) if n_epochs else 1):
+            self._recipe, self._wide = recipe, None
+            trainer, self.mean_, rows_in = self._begin(X, every, generator)
+            trained = self._train_all(trainer, rows_in, every, n_epochs, reports=False)
+            loss = trained.best.choose().loss if trained.best else trained.best_loss
+            found.append((loss, len(found), trainer, rows_in, dict(self.__dict__)))
+        _, _, trainer, rows_in, self.__dict__ = min(found)
         self._finish(trainer, history, X, rows_in, None)
 
     def _train_all(
@@ -334,8 +344,8 @@ class Fitting(GuardedState, ABC):
         max_epochs = epochs_per_call(self.batch_size, X.shape[0]) if self._is_streamed else 1
         max_epochs = max_epochs if self._most_epochs(X) else 0
         run = self._run(trainer, trainer.rows(X, every))
-        how = {"epochs_before": self.n_iter_}
-        history = self._train([run], trainer.scaling, X.shape[0], max_epochs, **how)
+        budget = trainer.scaling, X.shape[0], max_epochs
+        history = self._train([run], *budget, epochs_before=self.n_iter_)
         n_before = self.n_samples_
         self.n_samples_ = n_before + X.shape[0]
         self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
@@ -350,7 +360,13 @@ class Fitting(GuardedState, ABC):
 
     def _enter(self, X: Any, X_val: Any = None) -> Any:
         self._recipe = self._checked_recipe(X_val)
-        return check_rows(self, X, reset=not self.__sklearn_is_fitted__())
+        X = check_rows(self, X, reset=not self.__sklearn_is_fitted__())
+        self._recipe = self._settled(self._recipe, X)
+        return X
+
+    def _settled(self, recipe: Recipe, X: Any) -> Recipe:
+        """Return the recipe once what depends on the rows is decided."""
+        return recipe
 
     def _checked_recipe(self, X_val: Any = None) -> Recipe:
         """Return the recipe, once all parameters are checked; no rows are looked at."""

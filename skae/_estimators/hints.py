@@ -21,7 +21,7 @@ Precision = Literal["float32", "bfloat16"]
 Seed = int | RandomState | None
 
 LossName = Literal["squared_error", "absolute_error", "huber", "bernoulli", "poisson"]
-LikelihoodName = Literal["gaussian", "bernoulli", "laplace", "poisson", "negative_binomial"]
+LikelihoodName = Literal["auto", "gaussian", "bernoulli", "laplace", "poisson", "negative_binomial"]
 CorruptionName = Literal["gaussian", "masking", "salt_and_pepper", "swap"]
 CodeActivationName = Literal["identity", "logistic"]
 PenaltyName = Literal["l1", "l2", "kl_sparsity", "contractive", "acai"]

@@ -46,6 +46,7 @@ LOSSES: dict[str, type[Loss]] = {
     "poisson": Poisson,
 }
 LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "auto": Gaussian,  # shared noise, unless rows say otherwise
     "gaussian": Gaussian,
     "bernoulli": Bernoulli,
     "laplace": Laplace,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from .._data.scaling import Scaling
 from .._inference.elbo import importance_weighted, lower_bounds
 from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes
-from .._init.probabilistic_pca import start_probabilistic
+from .._init.probabilistic_pca import has_noise_per_feature, start_probabilistic
 from .._latent.basis import signs_of, sorted_basis
 from .._latent.density import fit_gaussian, whitened_normals
 from .._latent.moments import divergence_per_code
@@ -34,8 +35,9 @@ from .._sklearn.params import (
     real,
     real_beside_integers,
 )
+from .._training.defaults import share_of_warmup
 from ..modules import VAE, Core
-from ..objectives import KLDivergence, Likelihood, Schedule
+from ..objectives import Gaussian, KLDivergence, Likelihood, LinearWarmup, Schedule
 from ..objectives._losses import for_scaled_rows
 from ..objectives._schedules import value_at
 from .base import GenerativeAutoencoder
@@ -62,6 +64,9 @@ _CODES_BOUNDED = 2**14
 # A code is inactive where the variance of its posterior means is not above this: Burda, Grosse and
 # Salakhutdinov, "Importance Weighted Autoencoders", 2016, appendix C.
 _LEAST_ACTIVITY = 0.01
+# Where the codes of the start tell less than this, in nats on average, training begins with a
+# divergence of little weight: it would switch codes off before a nonlinear net has a use for them.
+_LITTLE_TOLD, _FIRST_BETA = 0.5, 0.1
 
 
 class VAETransformer(LinearView, GenerativeAutoencoder):
@@ -151,15 +156,19 @@ class VAETransformer(LinearView, GenerativeAutoencoder):
         If positive, prints a line per epoch.
     beta : float or Schedule, default=1.0
         Weight of the divergence from the prior in training, fixed or on a schedule such as
-        `skae.objectives.LinearWarmup`. 1 is the evidence lower bound; scores always use 1.
+        `skae.objectives.LinearWarmup`. 1 is the evidence lower bound; scores always use 1. With 1
+        and a PCA start whose codes tell next to nothing (less than half a nat on average) it rises
+        from 0.1 within about 1000 steps, so that codes are not switched off at once.
     free_bits : float, default=0.0
         Nats that each code may tell about a row at no cost in training, which keeps codes from
         being switched off; scores always use 0.
-    likelihood : {"gaussian", "laplace", "bernoulli", "poisson", "negative_binomial"} or \
-Likelihood, default="gaussian"
-        How rows are distributed around what the decoder returns. "gaussian" has a learned noise
-        variance, shared by all features; ``skae.objectives.Gaussian("per_feature")`` has one of
-        each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
+    likelihood : {"auto", "gaussian", "laplace", "bernoulli", "poisson", "negative_binomial"} or \
+Likelihood, default="auto"
+        How rows are distributed around what the decoder returns. "auto" is Gaussian noise, shared
+        or of each feature's own: whichever of the two linear models makes held-out rows likelier,
+        by five folds of at most 5000 rows; shared beyond 1024 features. "gaussian" has a learned
+        noise variance, shared by all features; ``skae.objectives.Gaussian("per_feature")`` has one
+        of each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
         tails. "bernoulli" is for zeros and ones, "poisson" and "negative_binomial" for counts:
         with these `scale` acts on the encoder's input alone, and rows outside of their support
         raise ValueError. Or a `skae.objectives.Likelihood` of your own.
@@ -192,6 +201,8 @@ Likelihood, default="gaussian"
         square of the rows, centred if `scale` does so: what lies below is lost in float32. A
         constant feature with a variance of its own has the least, and scores accordingly. One
         that is fixed is as it was given.
+    likelihood_ : Likelihood
+        The likelihood in use; of "auto" the one that was chosen.
     dispersion_ : float or ndarray of shape (n_features_in_,)
         What another likelihood learned beside the network, if anything, in its own units: the
         dispersion of `NegativeBinomial`.
@@ -256,6 +267,7 @@ Likelihood, default="gaussian"
     kl_per_component_: np.ndarray
     active_components_: np.ndarray
     lower_bound_: float
+    likelihood_: Likelihood
     noise_variance_: float | np.ndarray
     dispersion_: float | np.ndarray
     _deviations: np.ndarray | None = None
@@ -301,7 +313,7 @@ Likelihood, default="gaussian"
         verbose: int = 0,
         beta: float | Schedule = 1.0,
         free_bits: float = 0.0,
-        likelihood: LikelihoodName | Likelihood = "gaussian",
+        likelihood: LikelihoodName | Likelihood = "auto",
         n_importance_samples: int = 1,
         whiten: bool = False,
     ) -> None:
@@ -373,6 +385,16 @@ Likelihood, default="gaussian"
         )
         return recipe.check()
 
+    def _settled(self, recipe: Recipe, X: Any) -> Recipe:
+        """Decide whether noise is shared by all features, where that is left open."""
+        if self.likelihood != "auto":
+            return recipe
+        if self.__sklearn_is_fitted__():
+            return replace(recipe, loss=deepcopy(self._net.loss))
+        k, _ = self._wanted_components(X)
+        own = has_noise_per_feature(X, self.scale, k)
+        return replace(recipe, loss=Gaussian("per_feature")) if own else recipe
+
     def _start(
         self,
         core: Any,
@@ -381,7 +403,13 @@ Likelihood, default="gaussian"
         rows: StreamedRows,
         generator: Generator,
     ) -> None:
-        start_probabilistic(core, axes, scaling, CentredRows(rows.X, scaling))
+        told = start_probabilistic(core, axes, scaling, CentredRows(rows.X, scaling))
+        warms_up = self.beta == 1 and self.n_importance_samples == 1
+        if told is not None and warms_up and told.mean() < _LITTLE_TOLD:
+            n_rows = rows.X.shape[0]
+            share = share_of_warmup(self._most_epochs(rows.X), self.batch_size, n_rows)
+            beta = LinearWarmup(share, start=_FIRST_BETA)
+            self._recipe = replace(self._recipe, terms=(KLDivergence(beta, self.free_bits),))
 
     def _check_values(self, X: Any, scaling: Scaling, summary: ColumnSummary) -> None:
         super()._check_values(X, scaling, summary)
@@ -611,6 +639,7 @@ Likelihood, default="gaussian"
         X, means, deviations = encoding.rows, encoding.codes, encoding.deviations
         assert deviations is not None
         self._publish_dispersion()
+        self.likelihood_ = self._fitted_likelihood
         n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
         some = X[:: -(-X.shape[0] // n_rows)]
         self.lower_bound_ = float(self._lower_bounds(some).mean())

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from .._data.centred import CentredRows
-from .._data.scaling import Scaling
+from .._data.rows import as_array
+from .._data.scaling import Scaling, fit_scaling
 from .._runtime.threads import threads_for
 from ..objectives import Likelihood
-from .pca import PrincipalAxes, sum_of_products
+from .pca import PrincipalAxes, principal_axes, sum_of_products
 
 # Weights are float32, so errors below about a millionth of the rows' size, whose square this is,
 # are rounding and not noise.
@@ -25,6 +26,10 @@ _LOOSE = 1e-2
 # an iteration gains fewer nats per feature and row, twice over.
 _MOST_FACTORED = 1024
 _FACTOR_ITERATIONS = 100
+# Of more features than these there are fewer iterations: training goes on from there.
+_MANY_FEATURES, _ITERATIONS_OF_MANY = 256, 20
+# Noise of each feature's own is compared with shared noise on so many rows, cross-fitted.
+_MOST_COMPARED, _FOLDS = 5000, 5
 _LEAST_STEP = 1e-6
 _ROWS_AT_ONCE = 1024
 # A code that tells nothing keeps a trace of information, from which it can learn; of rows in the
@@ -35,7 +40,7 @@ _LEAST_GAIN = 6e-1
 
 def start_probabilistic(
     core: Any, axes: PrincipalAxes | None, scaling: Scaling, rows: CentredRows
-) -> None:
+) -> np.ndarray | None:
     """Start a variational network at a linear-Gaussian model of the rows.
 
     With shared Gaussian noise it is the maximum-likelihood solution of probabilistic PCA ([1]_,
@@ -56,6 +61,11 @@ def start_probabilistic(
     rows : CentredRows
         The rows.
 
+    Returns
+    -------
+    ndarray of shape (n_components,) or None
+        What each code tells about a row at the start, in nats on average; None without a start.
+
     References
     ----------
     .. [1] Tipping and Bishop, "Probabilistic Principal Component Analysis", 1999.
@@ -70,7 +80,7 @@ def start_probabilistic(
         _start_dispersion(core, spread, scaling)
         if raw:
             core.decoder.offset_outputs(torch.from_numpy(offset))
-        return
+        return None
     gradient, noise = np.ones_like(shift), spread
     if raw:
         rough = likelihood.rough_variance(scaling.variance)
@@ -89,6 +99,47 @@ def start_probabilistic(
         np.concatenate([0 * information, log_information]),
         offset,
     )
+    return 0.5 * np.log1p(information)
+
+
+def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool:
+    """Return whether rows are likelier with noise of each feature's own than with shared noise.
+
+    Both linear models are fitted to four fifths of the rows in turn, of 5000 at most, and compared
+    on the others. Of more than 1024 features or fewer than 10 rows noise is taken to be shared.
+    """
+    X = X[:: -(-X.shape[0] // _MOST_COMPARED)]
+    n_samples, n_features = X.shape
+    k = min(n_components, n_samples - -(-n_samples // _FOLDS), n_features)
+    if n_features > _MOST_FACTORED or n_samples < 2 * _FOLDS:
+        return False
+    folds, gain = np.arange(n_samples) % _FOLDS, 0.0
+    for fold in range(_FOLDS):
+        training = X[folds != fold]
+        scaling = fit_scaling(training, scale)
+        rows = CentredRows(training, scaling)
+        axes = principal_axes(rows, k, scaling.constant)
+        noise = np.maximum(axes.residual + np.zeros(n_features), _least_noise(scaling))
+        loadings = _loadings(axes, np.ones(n_features), noise, 0.0)
+        held_out = as_array(X[folds == fold]).astype(np.float64)
+        z = scaling.to_scaled(held_out) - scaling.to_scaled(scaling.mean)
+        own = _factors(loadings, noise, rows, _least_noise(scaling))
+        varies = ~scaling.constant
+        shared_fit, own_fit = (
+            _log_likelihood(z[:, varies], weights[varies], variances[varies])
+            for weights, variances in ((loadings, noise), own)
+        )
+        gain += own_fit - shared_fit
+    return gain > 0
+
+
+def _log_likelihood(z: np.ndarray, loadings: np.ndarray, noise: np.ndarray) -> float:
+    """Return the log-likelihood of centred rows under loadings and noise, but for a constant."""
+    covariance = loadings @ loadings.T + np.diag(noise)
+    with threads_for(len(noise) ** 2):
+        factor = torch.linalg.cholesky(torch.from_numpy(covariance))
+        white = torch.linalg.solve_triangular(factor, torch.from_numpy(z.T), upper=False)
+    return float(-0.5 * white.square().sum() - len(z) * factor.diagonal().log().sum())
 
 
 def _noise_variances(
@@ -137,7 +188,8 @@ def _factors(
     with threads_for(_ROWS_AT_ONCE * n_features**2):
         covariance = (sum_of_products(rows.blocks(), rows.shape[1]) / rows.shape[0]).numpy()
     variance, best, most = np.diag(covariance), (loadings, noise), -np.inf
-    for _ in range(_FACTOR_ITERATIONS):
+    many = n_features > _MANY_FEATURES
+    for _ in range(_ITERATIONS_OF_MANY if many else _FACTOR_ITERATIONS):
         root = np.sqrt(noise)
         with threads_for(n_features**2):
             scaled = torch.from_numpy(covariance / np.outer(root, root))

@@ -18,6 +18,7 @@ _PATIENT_EPOCHS, _PATIENT_STEPS = 5, 400
 # Tables of fewer rows than these are cross-fitted in so many folds.
 _FOLDS = ((10, 0), (500, 5), (1000, 3), (2000, 2))
 _HELD_OUT_OF_FOLD = 0.2
+_STEPS_OF_WARMUP, _LONGEST_WARMUP = 1000, 0.5
 _STEPS_PER_CALL, _MOST_EPOCHS_PER_CALL, _ROWS_PER_EPOCH = 64, 16, 6
 _FEWEST_WIDE, _MOST_COORDINATES = 1024, 1024
 
@@ -106,6 +107,12 @@ def patience(n_iter_no_change: int | str, batch_size: int | str, n_samples: int)
     return max(_PATIENT_EPOCHS, _epochs_of(_PATIENT_STEPS, batch_size, n_samples))
 
 
+def share_of_warmup(max_epochs: int, batch_size: int | str, n_samples: int) -> float:
+    """Return in which share of the planned epochs a weight is warmed up: of about 1000 steps."""
+    epochs = _epochs_of(_STEPS_OF_WARMUP, batch_size, n_samples)
+    return min(epochs / max(max_epochs, 1), _LONGEST_WARMUP)
+
+
 def _epochs_of(n_steps: int, batch_size: int | str, n_samples: int) -> int:
     steps_per_epoch = math.ceil(n_samples / rows_per_batch(batch_size, n_samples))
     return math.ceil(n_steps / steps_per_epoch)
@@ -114,6 +121,11 @@ def _epochs_of(n_steps: int, batch_size: int | str, n_samples: int) -> int:
 def count_folds(n_samples: int) -> int:
     """Return in how many folds a table is cross-fitted; 0 is for tables that are not."""
     return next((n_folds for limit, n_folds in _FOLDS if n_samples < limit), 0)
+
+
+def count_starts(n_samples: int) -> int:
+    """Return from how many starts a table that was cross-fitted is trained as a whole."""
+    return 3 if n_samples < _FOLDS[1][0] else 2
 
 
 def rows_per_fold(n_samples: int) -> int:

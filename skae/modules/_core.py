@@ -171,7 +171,7 @@ class Core(nn.Module):
         """Return the dropout masks that `noise` holds for "encoder" or "decoder", if any."""
         return (noise[part],) if noise and part in noise else ()
 
-    def no_decay(self) -> list[nn.Parameter]:
+    def no_decay(self) -> list[Tensor]:
         """Return the parameters without weight decay, beside biases."""
         networks = [each for each in (self.encoder, self.decoder) if isinstance(each, Network)]
         return [weights for network in networks for weights in network.no_decay()]

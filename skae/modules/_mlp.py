@@ -124,7 +124,7 @@ class MLP(Network):
             x = stage(x) * mask
         return last(x)
 
-    def no_decay(self) -> list[nn.Parameter]:
+    def no_decay(self) -> list[Tensor]:
         """Return the weights of the linear path beside hidden layers."""
         return [self.linear.weight] if self.linear is not None and len(self.layers) else []
 

@@ -102,7 +102,7 @@ class Network(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} has no linear path.")
 
-    def no_decay(self) -> list[nn.Parameter]:
+    def no_decay(self) -> list[Tensor]:
         """Return the parameters without weight decay, beside biases."""
         return []
 

@@ -85,7 +85,7 @@ class VQVAE(Core):
         x_hat = steps.network(self.decoder, z_e._replace(value=z), "decoder")
         return bool(x_hat and steps.loss(x_hat))
 
-    def no_decay(self) -> list[nn.Parameter]:
+    def no_decay(self) -> list[Tensor]:
         """Return linear paths, and the codebooks that are trained by gradients."""
         return [*super().no_decay(), *self.quantizer.parameters()]
 
