@@ -30,6 +30,8 @@ _FACTOR_ITERATIONS = 100
 _MANY_FEATURES, _ITERATIONS_OF_MANY = 256, 20
 # Noise of each feature's own is compared with shared noise on so many rows, cross-fitted.
 _MOST_COMPARED, _FOLDS = 5000, 5
+# Nats per row by which it has to be better.
+_LEAST_GAIN_OF_NOISE = 0.05
 _LEAST_STEP = 1e-6
 _ROWS_AT_ONCE = 1024
 # A code that tells nothing keeps a trace of information, from which it can learn; of rows in the
@@ -106,15 +108,17 @@ def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool:
     """Return whether rows are likelier with noise of each feature's own than with shared noise.
 
     Both linear models are fitted to four fifths of the rows in turn, of 5000 at most, and compared
-    on the others. Of more than 1024 features or fewer than 10 rows noise is taken to be shared.
+    on the others, which is done once for more than 256 features: shared noise is left for a gain
+    of more than 0.05 nats per row and one standard error. Of more than 1024 features or fewer than
+    10 rows it is taken to be shared.
     """
     X = X[:: -(-X.shape[0] // _MOST_COMPARED)]
     n_samples, n_features = X.shape
     k = min(n_components, n_samples - -(-n_samples // _FOLDS), n_features)
     if n_features > _MOST_FACTORED or n_samples < 2 * _FOLDS:
         return False
-    folds, gain = np.arange(n_samples) % _FOLDS, 0.0
-    for fold in range(_FOLDS):
+    folds, gains = np.arange(n_samples) % _FOLDS, []
+    for fold in range(1 if n_features > _MANY_FEATURES else _FOLDS):
         training = X[folds != fold]
         scaling = fit_scaling(training, scale)
         rows = CentredRows(training, scaling)
@@ -125,21 +129,23 @@ def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool:
         z = scaling.to_scaled(held_out) - scaling.to_scaled(scaling.mean)
         own = _factors(loadings, noise, rows, _least_noise(scaling))
         varies = ~scaling.constant
-        shared_fit, own_fit = (
+        likelihoods = [
             _log_likelihood(z[:, varies], weights[varies], variances[varies])
-            for weights, variances in ((loadings, noise), own)
-        )
-        gain += own_fit - shared_fit
-    return gain > 0
+            for weights, variances in (own, (loadings, noise))
+        ]
+        gains.append(likelihoods[0] - likelihoods[1])
+    gain = np.concatenate(gains)
+    noise_of_gain = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+    return bool(gain.mean() > max(noise_of_gain, _LEAST_GAIN_OF_NOISE))
 
 
-def _log_likelihood(z: np.ndarray, loadings: np.ndarray, noise: np.ndarray) -> float:
-    """Return the log-likelihood of centred rows under loadings and noise, but for a constant."""
+def _log_likelihood(z: np.ndarray, loadings: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Return each centred row's log-likelihood under loadings and noise, but for a constant."""
     covariance = loadings @ loadings.T + np.diag(noise)
     with threads_for(len(noise) ** 2):
         factor = torch.linalg.cholesky(torch.from_numpy(covariance))
-        white = torch.linalg.solve_triangular(factor, torch.from_numpy(z.T), upper=False)
-    return float(-0.5 * white.square().sum() - len(z) * factor.diagonal().log().sum())
+        white = torch.linalg.solve_triangular(factor, torch.from_numpy(z.T.copy()), upper=False)
+    return (-0.5 * white.square().sum(0) - factor.diagonal().log().sum()).numpy()
 
 
 def _noise_variances(

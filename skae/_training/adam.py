@@ -62,13 +62,14 @@ class ScheduleFreeAdam:
         sizes = [p.numel() for p in parameters]
         self.weights = torch.zeros(sum(sizes), device=device, dtype=dtype)
         self.gradient = torch.zeros_like(self.weights)
-        self._n_decayed = sum(p.numel() for p in parameters if id(p) not in no_decay)
+        n_decayed = sum(p.numel() for p in parameters if id(p) not in no_decay)
         views = zip(self.weights.split(sizes), self.gradient.split(sizes), strict=True)
         for parameter, (weight, gradient) in zip(parameters, views, strict=True):
             weight.copy_(parameter.detach().reshape(-1))
             parameter.data = weight.view(parameter.shape)
             parameter.grad = gradient.view(parameter.shape)
         self._iterate, self._average = torch.zeros_like(self.weights), self.weights.clone()
+        self._decayed = self._iterate[:n_decayed], self.weights[:n_decayed]
         self._second, self._n_steps = torch.zeros_like(self.weights), self.weights.new_zeros(())
         counts = torch.zeros(3, device="cpu", dtype=torch.float64)
         self.state = [self._iterate, self._second, counts]
@@ -106,8 +107,8 @@ class ScheduleFreeAdam:
             norm = self.gradient.norm().clamp(min=torch.finfo(self.gradient.dtype).tiny)
             self.gradient.mul_((self._largest_norm * divisor / norm).clamp(max=1.0))
         if self._decay:
-            decayed = self.weights[: self._n_decayed]
-            self._iterate[: self._n_decayed].sub_(decayed, alpha=rate * self._decay)
+            iterate, weights = self._decayed
+            iterate.sub_(weights, alpha=rate * self._decay)
         if divisor not in self._updates:
             moments = self.gradient, self._second, self._n_steps
             self._updates[divisor] = adam_update(self._iterate, self.gradient, moments, divisor)

@@ -31,7 +31,7 @@ class ValidationPlan:
     n_iter_no_change : int, default=10
         Epochs in a row without an improvement that end training.
     tol : float, default=0.0
-        Smallest improvement on the best loss so far that counts as one.
+        Smallest improvement that counts as one, on the loss of the last epoch that counted.
     """
 
     stops_training: bool = False
@@ -181,14 +181,15 @@ class BestState:
     def update(self, losses: Tensor, snapshot: list[list[Tensor]], *, is_final: bool) -> float:
         """Keep an epoch's snapshot if it is the best, count patience, and return the mean loss.
 
-        Epochs before the weights of the objective's terms are final do not cost patience, and later
-        ones need not be better than these.
+        Small gains count once they add up to `tol`. Epochs before the weights of the objective's
+        terms are final do not cost patience, and later ones need not be better than these.
         """
         self.n_epochs += 1
         state = State(self.n_epochs, losses, snapshot)
-        without_gain = state.loss >= self._to_beat - self.plan.tol
-        self.n_epochs_without_gain = self.n_epochs_without_gain + 1 if without_gain else 0
-        self._to_beat = min(state.loss, self._to_beat) if is_final else math.inf
+        gained = state.loss < self._to_beat - self.plan.tol
+        self.n_epochs_without_gain = 0 if gained else self.n_epochs_without_gain + 1
+        if gained:
+            self._to_beat = state.loss if is_final else math.inf
         for i, chooser in enumerate(self._choosers):
             loss = float(losses[chooser].mean())
             if loss < self._lowest[i]:
