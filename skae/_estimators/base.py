@@ -90,7 +90,7 @@ default=None
             for name in ("scores_per_init_", "gain_over_pca_"):
                 draft.__dict__.pop(name, None)
             compared = draft._fit(X, X_val)
-            del draft._recipe
+            del draft._recipe, draft._recipes
             draft.__dict__.pop("_wide", None)
         return self._score(compared) if scored else math.nan
 
@@ -125,7 +125,7 @@ default=None
         with self._draft() as draft:
             draft.__dict__.pop("scores_per_init_", None)
             draft._partial_fit(X)
-            del draft._recipe
+            del draft._recipe, draft._recipes
         return self
 
     # -- use -----------------------------------------------------------------------------------

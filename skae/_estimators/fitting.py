@@ -55,6 +55,9 @@ from .wide import WideFit
 # Where nothing is held out, so many training rows decide whether the start is kept.
 _MOST_COMPARED = 10_000
 
+# Recipes are compared on so many rows.
+_MOST_CROSS_FITTED = 1500
+
 # So many training rows are reconstructed to see whether weights are too large.
 _MOST_TRIED = 256
 
@@ -105,6 +108,7 @@ class Fitting(GuardedState, ABC):
     _net: FittedNet
     _optimizer: list[np.ndarray] | None
     _recipe: Recipe
+    _recipes: list[Recipe]
     _wide: WideFit | None = None
     _is_streamed: bool
 
@@ -202,6 +206,8 @@ class Fitting(GuardedState, ABC):
         if first and X_val is None and (folds := self._folds(X, generator)):
             self._fit_as_folds_say(X, folds, generator)
             return X
+        if first:
+            self._recipe = self._preferred_recipe(X, generator)
         n_held_out = 0
         if X_val is None and self.max_iter:
             n_held_out = count_held_out(self.early_stopping, self.validation_fraction, X.shape[0])
@@ -233,16 +239,52 @@ class Fitting(GuardedState, ABC):
 
     def _folds(self, X: Any, generator: Generator) -> list[np.ndarray]:
         """Return the rows that each fold holds out; none where the table is not cross-fitted."""
+        n_folds = count_folds(X.shape[0]) if self.early_stopping == "auto" else 0
+        return self._folds_of(X, n_folds, generator) if n_folds else []
+
+    def _folds_of(self, X: Any, n_folds: int, generator: Generator) -> list[np.ndarray]:
+        """Return folds; none if too few rows would be left or nothing is trained."""
         n_samples, each = X.shape[0], rows_per_fold(X.shape[0])
-        n_folds = count_folds(n_samples) if self.early_stopping == "auto" else 0
-        if not n_folds:
-            return []
         self.n_components_, fraction = self._wanted_components(X)
         too_many = fraction is not None or self.n_components_ > n_samples - each
         if too_many or not self._most_epochs(X):
             return []
         order = torch.randperm(n_samples, generator=generator, device="cpu").numpy()
         return [np.sort(order[i * each : (i + 1) * each]) for i in range(n_folds)]
+
+    def _preferred_recipe(self, X: Any, generator: Generator) -> Recipe:
+        """Return the recipe that held-out rows prefer, of 1500 rows at most."""
+        X = X[:: -(-X.shape[0] // _MOST_CROSS_FITTED)]
+        n_folds = count_folds(X.shape[0])
+        if len(self._recipes) == 1 or not n_folds:
+            return self._recipe
+        folds = self._folds_of(X, n_folds, generator)
+        return self._cross_fit(X, folds, generator)[0] if folds else self._recipe
+
+    def _cross_fit(
+        self, X: Any, folds: list[np.ndarray], generator: Generator
+    ) -> tuple[Recipe, History, list[Compared]]:
+        """Train networks without each fold; return recipe, history and networks.
+
+        Where there are several recipes it is done with each, and the one with the smallest loss of
+        held-out rows is returned.
+        """
+        every, found = np.arange(X.shape[0]), []
+        for recipe in self._recipes:
+            networks, runs = [], []
+            for held_out in folds:
+                self._recipe, self._wide = recipe, None
+                rows = X[np.setdiff1d(every, held_out)]
+                trainer, _, rows_in = self._begin(rows, every[: rows.shape[0]], generator)
+                networks.append(Compared(trainer, self._as_trained(X[held_out]), self._wide))
+                runs.append(self._run(trainer, trainer.rows(rows_in), networks[-1].rows()))
+            scaling, n_samples = networks[0].trainer.scaling, X.shape[0]
+            history = self._train(
+                runs, scaling, n_samples, self._most_epochs(X), stops_training=True
+            )
+            found.append((recipe, history, networks))
+        self._wide = None
+        return min(found, key=lambda outcome: outcome[1].best_loss)
 
     def _fit_as_folds_say(self, X: Any, folds: list[np.ndarray], generator: Generator) -> None:
         """Train a network without each fold, and then some of all rows for as many epochs as paid.
@@ -252,20 +294,12 @@ class Fitting(GuardedState, ABC):
         Of several networks of all rows, which start from other weights, the one with the smallest
         training loss is kept.
         """
-        every, recipe, networks, runs = np.arange(X.shape[0]), self._recipe, [], []
-        for held_out in folds:
-            rows = X[np.setdiff1d(every, held_out)]
-            trainer, _, rows_in = self._begin(rows, every[: rows.shape[0]], generator)
-            networks.append(Compared(trainer, self._as_trained(X[held_out]), self._wide))
-            runs.append(self._run(trainer, trainer.rows(rows_in), networks[-1].rows()))
-            self._recipe, self._wide = recipe, None
-        scaling, n_samples = networks[0].trainer.scaling, X.shape[0]
-        history = self._train(runs, scaling, n_samples, self._most_epochs(X), stops_training=True)
+        recipe, history, networks = self._cross_fit(X, folds, generator)
         self._note_gain(networks, history.best)
         assert history.best is not None
-        n_epochs = history.best.choose().n_epochs
+        n_epochs, every = history.best.choose().n_epochs, np.arange(X.shape[0])
         found: list[tuple[float, int, Trainer, Any, dict[str, Any]]] = []
-        for _ in range(count_starts(n_samples) if n_epochs else 1):
+        for _ in range(count_starts(X.shape[0]) if n_epochs else 1):
             self._recipe, self._wide = recipe, None
             trainer, self.mean_, rows_in = self._begin(X, every, generator)
             trained = self._train_all(trainer, rows_in, every, n_epochs, reports=False)
@@ -361,12 +395,13 @@ class Fitting(GuardedState, ABC):
     def _enter(self, X: Any, X_val: Any = None) -> Any:
         self._recipe = self._checked_recipe(X_val)
         X = check_rows(self, X, reset=not self.__sklearn_is_fitted__())
-        self._recipe = self._settled(self._recipe, X)
+        self._recipes = self._candidates(X)
+        self._recipe = self._recipes[0]
         return X
 
-    def _settled(self, recipe: Recipe, X: Any) -> Recipe:
-        """Return the recipe once what depends on the rows is decided."""
-        return recipe
+    def _candidates(self, X: Any) -> list[Recipe]:
+        """Return the recipe, or several of which held-out rows choose one, the simplest first."""
+        return [self._recipe]
 
     def _checked_recipe(self, X_val: Any = None) -> Recipe:
         """Return the recipe, once all parameters are checked; no rows are looked at."""

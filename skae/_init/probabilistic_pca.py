@@ -104,13 +104,13 @@ def start_probabilistic(
     return 0.5 * np.log1p(information)
 
 
-def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool:
-    """Return whether rows are likelier with noise of each feature's own than with shared noise.
+def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool | None:
+    """Return whether linear models say that noise is of each feature's own, None if they do not.
 
-    Both linear models are fitted to four fifths of the rows in turn, of 5000 at most, and compared
-    on the others, which is done once for more than 256 features: shared noise is left for a gain
-    of more than 0.05 nats per row and one standard error. Of more than 1024 features or fewer than
-    10 rows it is taken to be shared.
+    Both are fitted to four fifths of the rows in turn, of 5000 at most, and compared on the others,
+    which is done once for more than 256 features. Noise of each feature's own has to gain more than
+    0.05 nats per row and one standard error. Of more than 1024 features or fewer than 10 rows noise
+    is shared.
     """
     X = X[:: -(-X.shape[0] // _MOST_COMPARED)]
     n_samples, n_features = X.shape
@@ -136,7 +136,7 @@ def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool:
         gains.append(likelihoods[0] - likelihoods[1])
     gain = np.concatenate(gains)
     noise_of_gain = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
-    return bool(gain.mean() > max(noise_of_gain, _LEAST_GAIN_OF_NOISE))
+    return True if gain.mean() > max(noise_of_gain, _LEAST_GAIN_OF_NOISE) else None
 
 
 def _log_likelihood(z: np.ndarray, loadings: np.ndarray, noise: np.ndarray) -> np.ndarray:
