@@ -67,7 +67,8 @@ class AutoencoderTransformer(LinearView):
     `n_components` numbers. With ``init="pca"`` each has a linear path that starts at the
     principal axes of the training rows, beside a nonlinear path that starts at zero: before the
     first epoch the model is PCA, and it is left only for an epoch that reconstructs held-out rows
-    better, by more than one standard error of the paired gain.
+    better, by more than one standard error of the paired gain. Tables of fewer than 2000 rows are
+    cross-fitted for that, and trained on all rows in the end.
 
     Codes are as tidy as PCA's: over the training rows they have mean zero and are uncorrelated, in
     the units of X, in descending order of variance, with the signs of the principal axes that they
@@ -129,17 +130,20 @@ class AutoencoderTransformer(LinearView):
         Gradients of a larger norm are scaled down to it. None leaves them alone.
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
-        when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
+        when 5 rows are at most half of X; with fewer rows the PCA start is kept. Of fewer than 2000
+        rows "auto" holds out a fifth at a time: folds decide how many epochs to train for, and then
+        a network is trained on all rows (for an int `n_components`). False trains for
         `max_iter` epochs and keeps the last, unless what it started from, PCA or the last fit,
         serves training rows as well.
     validation_fraction : float, default=0.1
-        Fraction of X to hold out; "auto" holds out at least 5 rows.
+        Fraction of X to hold out where it is not cross-fitted; "auto" holds out at least 5 rows.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
         or as many as make 400 steps.
     tol : float, default=1e-4
-        Smallest improvement of the held-out loss that counts, as a fraction of the total variance
-        as in `score`; with losses other than "squared_error" and "huber", of loss per feature.
+        Smallest improvement of the held-out loss that counts, also as a sum, as a fraction of the
+        total variance as in `score`; with losses other than "squared_error" and "huber", of loss
+        per feature.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, with its scaling and network.
     device : str, default="auto"
@@ -215,11 +219,13 @@ default=None
         ``min(n_samples, n_features) - n_components_``. PCA's for a linear net. Where codes are not
         rotated, that which reconstructions leave.
     gain_over_pca_ : float
-        Score of the held-out rows, with all codes trained, minus what it was at the PCA start; 0.0
-        where that was kept. It belongs to an epoch that was selected for it, and is therefore
-        optimistic. It is not negative, unless another loss than the squared error, a penalty,
-        ``scale="standard"``, a corruption or ``ordered=True`` made the choice. Set where the start
-        was PCA and rows were held out from a first fit.
+        Score of held-out rows, with all codes trained, minus what it was at the PCA start; 0.0
+        where that was kept. Each half of these rows, or each fold of a small table, is scored at
+        the epoch that the others choose, so that it is not optimistic: new rows gain about as much,
+        and those of a small table, of which all rows are trained on in the end, rather more. It is
+        not negative, unless another loss than the squared error, a penalty, ``scale="standard"``, a
+        corruption or ``ordered=True`` made the choice. Set where the start was PCA and rows were
+        held out from a first fit.
     latent_density_ : estimator
         The fitted `latent_density`, where that is an estimator.
     n_components_ : int
@@ -232,7 +238,8 @@ default=None
         Number of epochs run.
     loss_curve_ : list of float
         Mean of what is minimised, per row and epoch: the loss, summed over features (squared errors
-        in the network's units, or nats), and penalties.
+        in the network's units, or nats), and penalties. Of a table that was cross-fitted these are
+        means over the folds, as are `n_iter_` epochs.
     validation_loss_curve_ : list of float
         The same on the held-out rows.
     best_loss_ : float

@@ -134,10 +134,12 @@ class VAETransformer(LinearView, GenerativeAutoencoder):
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
         when 5 rows are at most half of X; with fewer rows the PCA start is kept, if noise is
-        Gaussian or Laplace's. False trains for `max_iter` epochs and keeps the last, unless what
-        it started from, PCA or the last fit, serves training rows as well.
+        Gaussian or Laplace's. Of fewer than 2000 rows "auto" holds out a fifth at a time: folds
+        decide how many epochs to train for, and then a network is trained on all rows. False trains
+        for `max_iter` epochs and keeps the last, unless what it started from, PCA or the last fit,
+        serves training rows as well.
     validation_fraction : float, default=0.1
-        Fraction of X to hold out; "auto" holds out at least 5 rows.
+        Fraction of X to hold out where it is not cross-fitted; "auto" holds out at least 5 rows.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
         or as many as make 400 steps.

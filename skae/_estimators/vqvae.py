@@ -141,17 +141,19 @@ class VQVAETransformer(LinearView, GenerativeAutoencoder):
         Gradients of a larger norm are scaled down to it. None leaves them alone.
     early_stopping : bool or "auto", default="auto"
         Whether rows are held out to decide when to stop and which epoch to keep. "auto" does so
-        when 5 rows are at most half of X; with fewer rows the PCA start is kept. False trains for
+        when 5 rows are at most half of X; with fewer rows the PCA start is kept. Of fewer than 2000
+        rows "auto" holds out a fifth at a time: folds decide how many epochs to train for, and then
+        a network is trained on all rows (for an int `n_components`). False trains for
         `max_iter` epochs and keeps the last, unless what it started from, PCA or the last fit,
         serves training rows as well.
     validation_fraction : float, default=0.1
-        Fraction of X to hold out; "auto" holds out at least 5 rows.
+        Fraction of X to hold out where it is not cross-fitted; "auto" holds out at least 5 rows.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
         or as many as make 400 steps.
     tol : float, default=1e-4
-        Smallest improvement of the held-out loss that counts, as a fraction of the total
-        variance: the unit of `score`.
+        Smallest improvement of the held-out loss that counts, also as a sum, as a fraction of the
+        total variance: the unit of `score`.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, with its scaling and network.
     device : str, default="auto"

@@ -184,18 +184,32 @@ def _factors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return loadings of factor analysis and each feature's noise variance, in scaled units.
 
-    In turn, the loadings are those of probabilistic PCA of features divided by their noise, and the
-    noise is what the loadings leave of each feature's variance. It starts at `loadings` and shared
-    `noise`, than which the result is not less likely.
+    It starts at `loadings` and shared `noise`, than which the result is not less likely, and for up
+    to 256 features also where all variance is noise: the likelihood has more than one maximum.
     """
-    n_features, k = loadings.shape
+    n_features = len(loadings)
     if n_features > _MOST_FACTORED:
         return loadings, noise
     with threads_for(_ROWS_AT_ONCE * n_features**2):
         covariance = (sum_of_products(rows.blocks(), rows.shape[1]) / rows.shape[0]).numpy()
-    variance, best, most = np.diag(covariance), (loadings, noise), -np.inf
     many = n_features > _MANY_FEATURES
-    for _ in range(_ITERATIONS_OF_MANY if many else _FACTOR_ITERATIONS):
+    starts = [noise] if many else [noise, np.maximum(np.diag(covariance), least)]
+    n_iterations = _ITERATIONS_OF_MANY if many else _FACTOR_ITERATIONS
+    found = [_climb(covariance, start, loadings, least, n_iterations) for start in starts]
+    return max(found, key=lambda outcome: outcome[0])[1:]
+
+
+def _climb(
+    covariance: np.ndarray, noise: np.ndarray, loadings: np.ndarray, least: float, n_iterations: int
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return likelihood, loadings and noise of factor analysis from where `noise` is.
+
+    In turn, the loadings are those of probabilistic PCA of features divided by their noise, and the
+    noise is what the loadings leave of each feature's variance.
+    """
+    n_features, k = loadings.shape
+    variance, best, most = np.diag(covariance), (loadings, noise), -np.inf
+    for _ in range(n_iterations):
         root = np.sqrt(noise)
         with threads_for(n_features**2):
             scaled = torch.from_numpy(covariance / np.outer(root, root))
@@ -212,7 +226,7 @@ def _factors(
         if gain < _LEAST_STEP * n_features:
             break
         noise = np.maximum(variance - np.square(loadings).sum(1), least)
-    return best
+    return most, *best
 
 
 def _posterior(
