@@ -15,6 +15,8 @@ from ..objectives import Objective
 from .step import Corrupt, corrupted
 
 _EVALUATION_ROWS = 2048
+# So many standard errors the gain of an epoch is not taken for by having been selected.
+_ERRORS_OF_SELECTED = 3.0
 
 
 @dataclass(frozen=True)
@@ -221,9 +223,15 @@ class BestState:
         """Return the state to restore.
 
         It is the best epoch, but a start that competes is left only for a mean gain per row of
-        more than one standard error.
+        more than one standard error, or more than three of the best epoch's own gain, which
+        selection alone does not reach: networks of several folds may need unlike numbers of epochs.
         """
-        gain = self.gains()
-        noise = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else math.inf
-        leaves = float(gain.mean()) > noise or not self.plan.start_competes
-        return self._chosen[0] if leaves else self.start
+        own = self.start.losses - self._chosen[0].losses
+        leaves = _is_beyond(self.gains(), 1) or _is_beyond(own, _ERRORS_OF_SELECTED)
+        return self._chosen[0] if leaves or not self.plan.start_competes else self.start
+
+
+def _is_beyond(gains: Tensor, n_errors: float) -> bool:
+    """Return whether the mean of gains is larger than so many of its standard errors."""
+    error = float(gains.std()) / len(gains) ** 0.5 if len(gains) > 1 else math.inf
+    return float(gains.mean()) > n_errors * error
