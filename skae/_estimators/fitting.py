@@ -171,8 +171,8 @@ class Fitting(GuardedState, ABC):
         """Return each row's squared reconstruction error, in X's units."""
 
     @abstractmethod
-    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
-        """Draw rows, float64 of shape (n_samples, n_features)."""
+    def _draw(self, n_samples: int, generator: Generator, mean: bool) -> np.ndarray:
+        """Draw rows, float64 of shape (n_samples, n_features), without noise if `mean`."""
 
     def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
         """Train parts of the core, on the CPU, before the whole is trained."""
