@@ -89,6 +89,10 @@ class AutoencoderTransformer(LinearView):
     it is trained on them. Where codes are not rotated, or with ``scale="standard"``, they stay as
     they were at the start.
 
+    `sample` draws codes from `latent_density` and adds to what they stand for the residual of the
+    training row with the nearest code, of up to 4096 rows that are kept with the fit, or draws
+    from the loss where that is a likelihood.
+
     Of 1024 features or more, `fit` trains built-in networks in the rows' leading principal
     coordinates: 1024, or twice `n_components` if that is more, which is all there are up to 1025
     rows. What the others hold of a row counts in losses and scores, but is not learned. It is done

@@ -84,11 +84,8 @@ class VAETransformer(LinearView):
     probabilistic PCA ([2]_, equations 7 and 8), where the bound is exact (unless noise is a
     millionth of the rows' size or less: see `noise_variance_`).
 
-    After training the standard normal prior of codes is replaced by a Gaussian mixture of them
-    ([4]_, section 4) where held-out codes say so (see `prior`). Scores are then of the model with
-    this prior, whose bound is higher: by what the mixture adds to the codes' log-density.
-
-    `sample` draws from this model, noise included, so that draws have the data's spread.
+    `sample` draws from this model, noise included, so that draws have the data's spread. Where
+    codes of training rows are far from N(0, I) it draws codes from a mixture instead (see `prior`).
 
     Of 1024 features or more, and of more features than rows, `fit` trains built-in networks in the
     rows' leading principal coordinates, see `AutoencoderTransformer`: for Gaussian noise of one
@@ -182,16 +179,16 @@ Likelihood, default="gaussian"
         Whether codes are divided by the standard deviations that posterior means have on the
         training rows; codes that do not vary stay zero. Without, their unit is the prior's.
     prior : {"auto", "normal", "mixture"} or estimator, default="auto"
-        The distribution of codes that `sample` draws from and that scores are of. "normal" is
-        N(0, I), which every network is trained with. "mixture" is a Gaussian mixture of draws from
-        the training rows' posteriors, learned after training, so that draws follow data that are
-        curved or fall into groups. Its number of components, up to 64, is doubled for as long as
-        held-out codes become more probable, beyond a standard error. "auto" is such a mixture where
-        held-out codes are more probable than under N(0, I), by as much, so that the bound rises;
-        N(0, I) elsewhere, and after `partial_fit`. Or a scikit-learn estimator with ``fit``,
-        ``sample`` and ``score_samples``, such as `sklearn.neighbors.KernelDensity`, which is
-        cloned and fitted to such draws in the order of codes and in the unit of N(0, I) (after
-        `partial_fit`, to those of the last call, as "mixture" is).
+        The distribution of codes, of which `sample` draws. "normal" is N(0, I), with which every
+        network is trained. "mixture" is a Gaussian mixture of draws from the training rows'
+        posteriors, learned after training ([4]_, section 4), so that draws follow data that are
+        curved or fall into groups: its number of components, up to 64, is doubled for as long as
+        held-out codes become more probable, beyond a standard error. "auto" draws from such a
+        mixture where held-out codes are more probable than under N(0, I), by as much, and after
+        `partial_fit` from N(0, I); scores are of N(0, I). Or a scikit-learn estimator with
+        ``fit``, ``sample`` and ``score_samples``, such as `sklearn.neighbors.KernelDensity`, which
+        is cloned and fitted to such draws, in the unit of N(0, I). It and "mixture" are part of
+        the model that scores are of, and learn after `partial_fit` from the last call's rows.
 
     Attributes
     ----------
@@ -287,6 +284,7 @@ Likelihood, default="gaussian"
     noise_variance_: float | np.ndarray
     dispersion_: float | np.ndarray
     prior_: Any
+    _scores_by_prior: bool
     _deviations: np.ndarray | None = None
 
     _parameter_constraints: ClassVar[Constraints] = {
@@ -445,7 +443,11 @@ Likelihood, default="gaussian"
         return float(self._lower_bounds(X).mean())
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return the evidence lower bound of each row, in nats, at beta 1 and under the `prior`.
+        """Return the evidence lower bound of each row, in nats, at beta 1.
+
+        Codes are distributed as N(0, I), unless `prior` is "mixture" or an estimator: the bound is
+        then of the model with `prior_`, :math:`E_q[\\log p(x|z) + \\log p(z) - \\log q(z|x)]`, and
+        higher by what codes are more probable under that.
 
         The expectation over the posterior is an average over fixed antithetic points with
         identity covariance, shared by all rows: exact where the decoder is linear and the prior
@@ -555,7 +557,7 @@ Likelihood, default="gaussian"
             check_whole_numbers(X, type(likelihood).__name__)
         device = evaluation_device(self.device)
         term: Any = for_scaled_rows(likelihood, scaling.center, scaling.scale, device)
-        if "prior_" in self.__dict__:
+        if self._scores_by_prior:
             term = partial(_with_prior, term, self._log_prior_ratio)
         rows_bound = partial(bound, likelihood=term)
         how = {"known": False, "in_order": in_order}
@@ -678,6 +680,7 @@ Likelihood, default="gaussian"
     def _publish_prior(self, means: np.ndarray, deviations: np.ndarray, *, chooses: bool) -> None:
         """Learn the prior from draws of the posteriors; "auto" is N(0, I) unless it `chooses`."""
         self.__dict__.pop("prior_", None)
+        self._scores_by_prior = self.prior not in ("auto", "normal")
         if self.prior == "normal" or (self.prior == "auto" and not chooses):
             return
         seed = agreed(draw_seed(self.random_state))

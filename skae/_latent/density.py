@@ -1,4 +1,4 @@
-"""Where draws come from: codes from a Gaussian or a density, scoring points, noise on rows."""
+"""Where draws come from: codes from a Gaussian, a mixture or a density; scoring points."""
 
 from __future__ import annotations
 

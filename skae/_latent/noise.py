@@ -1,4 +1,4 @@
-"""Noise around what codes stand for: drawn from a likelihood, or from residuals."""
+"""Noise around what codes stand for: from a likelihood, or residuals by feature or near codes."""
 
 from __future__ import annotations
 
