@@ -69,8 +69,8 @@ def contestants(k, seed):
         f"autoencoder, k={k}": AutoencoderTransformer(k, random_state=seed),
         f"VAE, normal prior, k={more}": VAETransformer(more, prior="normal", random_state=seed),
         f"VAE, k={more}": VAETransformer(more, random_state=seed),
-        f"VQ-VAE, autoregressive, k={4 * more}": VQVAETransformer(
-            4 * more, n_codes=more, prior="autoregressive", random_state=seed
+        f"VQ-VAE, autoregressive, k={more}": VQVAETransformer(
+            more, prior="autoregressive", random_state=seed
         ),
         "mixture of 8 Gaussians of rows": GaussianMixture(8, reg_covar=1e-3, random_state=seed),
     }
