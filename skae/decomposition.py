@@ -18,6 +18,7 @@ from ._estimators.fitting import Encoding
 from ._estimators.hints import ActivationName, Auto, Precision, Seed, Widths
 from ._inference.fitted import FittedNet
 from ._latent.basis import Basis
+from ._latent.noise import NoiseNearCodes
 from ._sklearn.params import Constraints, OneOf, integer, real_beside_integers
 from ._training.defaults import rows_per_batch
 from ._training.trainer import Trainer
@@ -133,12 +134,16 @@ class _DropIn(AutoencoderTransformer):
         if k == self.n_components_:
             return
         net, first, basis = self._net, slice(k), self._net.basis
+        codes = self._noise_near_codes.codes.astype(np.float64)
+        rows = self._decode(codes) + self._noise_near_codes.residuals
         assert basis is not None
         self._net = FittedNet(net.build, net.arrays, net.scaling, net.loss, basis.first(k))
         self.__dict__["_is_cut"] = True
         self.__dict__ |= {name: getattr(self, name)[first] for name in _BY_COMPONENT}
         self._code_covariance = self._code_covariance[first, first]
         self.__dict__["n_components_"] = k
+        codes = codes[:, first]
+        self.__dict__["_noise_near_codes"] = NoiseNearCodes.of(codes, rows - self._decode(codes))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean of `score_samples`.

@@ -38,6 +38,7 @@ def use() -> tuple[int, list[float], list[np.ndarray]]:
     VAETransformer(likelihood="normal")  # type: ignore[arg-type]
     VQVAETransformer(encode="one-hot")  # type: ignore[arg-type]
     AutoencoderTransformer(latent_density="normal")  # type: ignore[arg-type]
+    VAETransformer(prior="gaussian")  # type: ignore[arg-type]
     VQVAETransformer(prior="autoregresive")  # type: ignore[arg-type]
     VQVAETransformer(quantizer="product")  # type: ignore[arg-type]
 

@@ -13,13 +13,24 @@ import torch
 from torch import Generator
 
 from .._data.batches import Rows, StreamedRows
+from .._data.rows import dense
 from .._data.scaling import Scaling
 from .._init.incremental import scaled_rows
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import Basis, axes_basis, permuted_basis, rotated_basis, untouched_basis
-from .._latent.density import completed, draw_from_density, draw_gaussian, fit_gaussian
+from .._latent.density import (
+    completed,
+    count_mixed,
+    draw_from_density,
+    draw_gaussian,
+    fit_gaussian,
+    fit_mixture,
+)
 from .._latent.moments import CodeMoments
+from .._latent.noise import NoiseNearCodes, most_near
 from .._runtime.device import evaluation_device
+from .._runtime.distributed import agreed
+from .._runtime.random import draw_seed
 from .._sklearn.params import Constraints, OneOf, integer, real_beside_integers
 from .._training.defaults import most_epochs, rows_per_batch
 from .._training.pretraining import pretrain_greedily
@@ -78,6 +89,10 @@ class AutoencoderTransformer(LinearView):
     adds to the attributes is an average over about ten calls, measured on the rows of each before
     it is trained on them. Where codes are not rotated, or with ``scale="standard"``, they stay as
     they were at the start.
+
+    `sample` draws codes from `latent_density` and adds to what they stand for the residual of the
+    training row with the nearest code, of up to 4096 rows that are kept with the fit, or draws
+    from the loss where that is a likelihood.
 
     Of 1024 features or more, `fit` trains built-in networks in the rows' leading principal
     coordinates: 1024, or twice `n_components` if that is more, which is all there are up to 1025
@@ -185,12 +200,15 @@ default=None
         Whether codes are trained in order: each row may use a random number of the first codes
         only (nested dropout), so that others can be set to zero and the first still serve alone.
         Codes are then given as they are, without rotation.
-    latent_density : "gaussian" or estimator, default="gaussian"
-        Where `sample` draws codes from: a Gaussian with the moments of the training rows' codes
-        (each code by itself where they are sparse, top-k, logistic or ordered), or a scikit-learn
-        estimator with ``fit`` and ``sample``, such as
+    latent_density : {"auto", "gaussian"} or estimator, default="auto"
+        Where `sample` draws codes from. "gaussian" has the moments of the training rows' codes
+        (each code by itself where they are sparse, top-k, logistic or ordered). "auto" is a
+        Gaussian mixture where held-out codes say so: its number of components, up to 64, is
+        doubled for as long as held-out codes become more probable, beyond a standard error. It is
+        the Gaussian where one component is enough, where codes are taken by themselves, and after
+        `partial_fit`. Or a scikit-learn estimator with ``fit`` and ``sample``, such as
         `sklearn.mixture.GaussianMixture` or `sklearn.neighbors.KernelDensity`, which is cloned and
-        fitted to them (after `partial_fit`, to those of the last call).
+        fitted to codes (after `partial_fit`, to those of the last call).
     whiten : bool, default=False
         Whether codes are divided by their standard deviations on the training rows; codes that do
         not vary stay zero. With `partial_fit` alone, only from a PCA start.
@@ -227,7 +245,8 @@ default=None
         corruption or ``ordered=True`` made the choice. Set where the start was PCA and rows were
         held out from a first fit.
     latent_density_ : estimator
-        The fitted `latent_density`, where that is an estimator.
+        What `sample` draws codes from, in the codes' units: the fitted `latent_density`, or the
+        `sklearn.mixture.GaussianMixture` that "auto" chose. Set where that is not the Gaussian.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -300,6 +319,7 @@ default=None
     noise_variance_: float
     gain_over_pca_: float
     latent_density_: Any
+    _noise_near_codes: NoiseNearCodes
     _is_white: bool
     _stream: Stream
     _code_covariance: np.ndarray
@@ -337,7 +357,7 @@ default=None
         penalty: Penalties = None,
         pretraining: Literal["greedy"] | None = None,
         ordered: bool = False,
-        latent_density: Density = "gaussian",
+        latent_density: Density = "auto",
         whiten: bool = False,
     ) -> None:
         self.n_components = n_components
@@ -517,26 +537,51 @@ default=None
 
     def _publish(self, encoding: Encoding, n_before: int) -> None:
         codes = encoding.codes
-        self.__dict__.pop("latent_density_", None)
-        if not isinstance(self.latent_density, str):
-            self.latent_density_ = completed(self.latent_density, self.random_state).fit(codes)
         before = (n_before, self._code_mean, self._code_covariance) if n_before else None
         jointly = not self._keeps_axes
         self._code_mean, self._code_covariance = fit_gaussian(codes, before, jointly=jointly)
         self._dtype = codes.dtype
 
     def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
+        codes: np.ndarray = encoding.codes
         follows = n_before or self._is_streamed or not self.n_iter_
         if follows and "_stream" in self.__dict__:
             stream = self._stream
             self.__dict__.update(stream.attributes())
             if self.n_iter_:
-                self._fit_scale_of_codes()
+                codes = codes / self._fit_scale_of_codes()
             self._directions = stream.seen.axes.astype(self._dtype)
             self._is_white = stream.white
+        self._publish_density(codes, chooses=not (n_before or self._is_streamed))
+        self._publish_noise(encoding.rows, codes, n_before)
 
-    def _fit_scale_of_codes(self) -> None:
-        """Give codes of a stream the variances that are published, or 1 if they are whitened."""
+    def _publish_density(self, codes: np.ndarray, *, chooses: bool) -> None:
+        """Fit what codes are drawn from; "auto" is the Gaussian unless it `chooses`."""
+        self.__dict__.pop("latent_density_", None)
+        if not isinstance(self.latent_density, str):
+            self.latent_density_ = completed(self.latent_density, self.random_state).fit(codes)
+        elif self.latent_density == "auto" and chooses and not self._keeps_axes:
+            seed = agreed(draw_seed(self.random_state))
+            if (n_mixed := count_mixed(codes, seed)) > 1:
+                self.latent_density_ = fit_mixture(n_mixed, codes, seed)
+
+    def _publish_noise(self, X: Any, codes: np.ndarray, n_before: int) -> None:
+        """Keep what reconstructions of some rows miss, unless the loss knows how rows scatter."""
+        before = self.__dict__.pop("_noise_near_codes", None)
+        if hasattr(self._net.loss, "sample"):
+            return
+        step = -(-X.shape[0] // most_near(X.shape[1] + codes.shape[1]))
+        some = codes[::step].astype(np.float64)
+        noise = NoiseNearCodes.of(some, dense(X[::step]) - self._decode(some))
+        if n_before and before is not None:
+            noise = noise.joined(before, n_before / (n_before + X.shape[0]))
+        self._noise_near_codes = noise
+
+    def _fit_scale_of_codes(self) -> np.ndarray:
+        """Give codes of a stream the variances that are published, or 1 if they are whitened.
+
+        Return what they are divided by.
+        """
         stream, found = self._stream, np.sqrt(np.diag(self._code_covariance))
         wanted = np.ones(len(found)) if stream.white else stream.deviations
         varies = (found > 0) & (wanted > 0) & (stream.seen.n_samples > len(found))
@@ -546,10 +591,14 @@ default=None
         self._net.basis = stream.basis_given_out
         self._code_mean = self._code_mean / divisor
         self._code_covariance = self._code_covariance / np.outer(divisor, divisor)
+        return divisor
 
-    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
+    def _draw(self, n_samples: int, generator: Generator, mean: bool) -> np.ndarray:
         if "latent_density_" not in self.__dict__:
             codes = draw_gaussian(n_samples, self._code_mean, self._code_covariance, generator)
         else:
             codes = draw_from_density(n_samples, self.latent_density_, generator)
-        return self._decode(codes)
+        rows = self._decode(codes)
+        if mean:
+            return rows
+        return self._with_noise(rows, lambda: self._noise_near_codes.near(codes), generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
 from .._data.rows import sum_of_squares
+from .._latent.noise import scattered
 from .._runtime.device import evaluation_device
 from .._runtime.random import make_generator
 from .._sklearn.inputs import check_codes, check_rows
@@ -196,8 +197,10 @@ default=None
         rows = self._decode(codes.reshape(-1, codes.shape[2]))
         return rows.reshape(A.shape[0], n_steps, -1)
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
-        """Draw rows from the fitted model.
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
+    ) -> np.ndarray:
+        """Draw rows from the fitted model: codes, and rows around what they stand for.
 
         Parameters
         ----------
@@ -206,6 +209,8 @@ default=None
         random_state : int, RandomState instance or None, default=None
             Source of the draws; None continues NumPy's global generator, as everywhere in
             scikit-learn.
+        mean : bool, default=False
+            Whether rows are what the codes stand for, without the noise around it.
 
         Returns
         -------
@@ -218,7 +223,8 @@ default=None
             If `n_samples` is not a positive integer.
         """
         check_is_fitted(self)
-        return self._draw(check_n_samples(n_samples), make_generator(random_state))
+        n_rows = check_n_samples(n_samples)
+        return self._draw(n_rows, make_generator(random_state), mean)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the fraction of variance explained, 1 - SSE / SST, with the training mean.
@@ -271,6 +277,15 @@ default=None
     def _decode(self, codes: np.ndarray) -> np.ndarray:
         return self._net.decode(codes, evaluation_device(self.device))
 
+    def _with_noise(
+        self, rows: np.ndarray, noise: Callable[[], np.ndarray], generator: Generator
+    ) -> np.ndarray:
+        """Draw rows around what codes stand for: from the loss, or with noise of residuals."""
+        loss = self._net.loss
+        if hasattr(loss, "sample"):
+            return scattered(rows, loss, np.asarray(1.0), self._net.scaling, generator)
+        return rows + noise()
+
     def _total(self, X: Any) -> float:
         return sum_of_squares(X, self.mean_)
 
@@ -287,40 +302,3 @@ default=None
         tags.input_tags.positive_only = takes_no_negatives(getattr(self, self._loss_slot, None))
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-class GenerativeAutoencoder(BaseAutoencoder):
-    """An autoencoder that has a prior over the codes and noise around what they stand for."""
-
-    def sample(
-        self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
-    ) -> np.ndarray:
-        """Draw rows from the fitted model: codes from the prior, rows around what they stand for.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            Source of the draws; None continues NumPy's global generator, as everywhere in
-            scikit-learn.
-        mean : bool, default=False
-            Whether rows are what the codes stand for, without the noise around it.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features_in_)
-            Float64 rows, in the units of the training data.
-
-        Raises
-        ------
-        ValueError
-            If `n_samples` is not a positive integer.
-        """
-        check_is_fitted(self)
-        n_rows = check_n_samples(n_samples)
-        return self._draw(n_rows, make_generator(random_state), mean)
-
-    @abstractmethod
-    def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:
-        """Draw rows, float64 of shape (n_samples, n_features), without noise if `mean`."""

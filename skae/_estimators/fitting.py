@@ -176,8 +176,8 @@ class Fitting(GuardedState, ABC):
         """Return each row's squared reconstruction error, in X's units."""
 
     @abstractmethod
-    def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
-        """Draw rows, float64 of shape (n_samples, n_features)."""
+    def _draw(self, n_samples: int, generator: Generator, mean: bool) -> np.ndarray:
+        """Draw rows, float64 of shape (n_samples, n_features), without noise if `mean`."""
 
     def _pretrain(self, core: Any, scaling: Scaling, rows: Rows, generator: Generator) -> None:
         """Train parts of the core, on the CPU, before the whole is trained."""
@@ -239,7 +239,7 @@ class Fitting(GuardedState, ABC):
 
     def _folds(self, X: Any, generator: Generator) -> list[np.ndarray]:
         """Return the rows that each fold holds out; none where the table is not cross-fitted."""
-        n_folds = count_folds(X.shape[0]) if self.early_stopping == "auto" else 0
+        n_folds = count_folds(*X.shape) if self.early_stopping == "auto" else 0
         return self._folds_of(X, n_folds, generator) if n_folds else []
 
     def _folds_of(self, X: Any, n_folds: int, generator: Generator) -> list[np.ndarray]:
@@ -255,7 +255,7 @@ class Fitting(GuardedState, ABC):
     def _preferred_recipe(self, X: Any, generator: Generator) -> Recipe:
         """Return the recipe that held-out rows prefer, of 1500 rows at most."""
         X = X[:: -(-X.shape[0] // _MOST_CROSS_FITTED)]
-        n_folds = count_folds(X.shape[0])
+        n_folds = count_folds(*X.shape)
         if len(self._recipes) == 1 or not n_folds:
             return self._recipe
         folds = self._folds_of(X, n_folds, generator)
@@ -299,7 +299,7 @@ class Fitting(GuardedState, ABC):
         assert history.best is not None
         n_epochs, every = history.best.choose().n_epochs, np.arange(X.shape[0])
         found: list[tuple[float, int, Trainer, Any, dict[str, Any]]] = []
-        for _ in range(count_starts(X.shape[0]) if n_epochs else 1):
+        for _ in range(count_starts(*X.shape) if n_epochs else 1):
             self._recipe, self._wide = recipe, None
             trainer, self.mean_, rows_in = self._begin(X, every, generator)
             trained = self._train_all(trainer, rows_in, every, n_epochs, reports=False)

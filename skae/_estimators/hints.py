@@ -43,5 +43,13 @@ class Drawable(Protocol):
         """Draw codes."""
 
 
-Density = Literal["gaussian"] | Drawable
+class Scored(Drawable, Protocol):
+    """What also says how probable codes are."""
+
+    def score_samples(self, X: Any) -> Any:
+        """Return log-densities of codes."""
+
+
+Density = Literal["auto", "gaussian"] | Drawable
+CodeDensity = Literal["auto", "normal", "mixture"] | Scored
 Prior = PriorName | Drawable

@@ -101,14 +101,23 @@ SLOT_CONSTRAINTS: Constraints = {
         Kind("a list of these", lambda value: isinstance(value, list | tuple)),
     ],
     "latent_density": [
-        OneOf("gaussian"),
+        OneOf("auto", "gaussian"),
         Kind(
             "an estimator with fit and sample",
             lambda value: isinstance(value, BaseEstimator) and hasattr(value, "sample"),
         ),
     ],
 }
-
+CODE_DENSITY_CONSTRAINTS: list[Any] = [
+    OneOf("auto", "normal", "mixture"),
+    Kind(
+        "an estimator with fit, sample and score_samples",
+        lambda value: (
+            isinstance(value, BaseEstimator)
+            and all(hasattr(value, name) for name in ("sample", "score_samples"))
+        ),
+    ),
+]
 
 QUANTIZER_CONSTRAINTS: list[Any] = [OneOf(*QUANTIZERS), an_instance_of(Quantization)]
 LIKELIHOOD_CONSTRAINTS: list[Any] = [OneOf(*LIKELIHOODS), an_instance_of(Likelihood)]

@@ -21,11 +21,20 @@ from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes
 from .._init.probabilistic_pca import has_noise_per_feature, start_probabilistic
 from .._latent.basis import signs_of, sorted_basis
-from .._latent.density import fit_gaussian, whitened_normals
+from .._latent.density import (
+    completed,
+    count_mixed,
+    draw_from_density,
+    fit_gaussian,
+    fit_mixture,
+    log_standard_normal,
+    whitened_normals,
+)
 from .._latent.moments import divergence_per_code
 from .._latent.noise import scattered
 from .._runtime.device import evaluation_device
-from .._runtime.random import make_generator, normal
+from .._runtime.distributed import agreed
+from .._runtime.random import draw_seed, make_generator, normal
 from .._runtime.warnings import warn
 from .._sklearn.params import (
     SCHEDULE,
@@ -40,11 +49,11 @@ from ..modules import VAE, Core
 from ..objectives import Gaussian, KLDivergence, Likelihood, LinearWarmup, Schedule
 from ..objectives._losses import for_scaled_rows
 from ..objectives._schedules import value_at
-from .base import GenerativeAutoencoder
 from .fitting import Encoding
 from .hints import (
     ActivationName,
     Auto,
+    CodeDensity,
     CustomNet,
     Init,
     LikelihoodName,
@@ -56,7 +65,7 @@ from .hints import (
 from .linear_view import LinearView
 from .pca_attributes import directions_of
 from .recipe import Recipe
-from .slots import LIKELIHOOD_CONSTRAINTS, LIKELIHOODS, resolve
+from .slots import CODE_DENSITY_CONSTRAINTS, LIKELIHOOD_CONSTRAINTS, LIKELIHOODS, resolve
 
 _SCORING_POINTS = 64
 # `lower_bound_` is estimated from as many rows as this many decoded codes allow.
@@ -69,7 +78,7 @@ _LEAST_ACTIVITY = 0.01
 _LITTLE_TOLD, _FIRST_BETA = 0.5, 0.1
 
 
-class VAETransformer(LinearView, GenerativeAutoencoder):
+class VAETransformer(LinearView):
     """Variational autoencoder: codes with a distribution, and a likelihood of the data.
 
     The model is :math:`z \\sim N(0, I)` with a likelihood of rows given their codes, by default
@@ -80,8 +89,8 @@ class VAETransformer(LinearView, GenerativeAutoencoder):
     probabilistic PCA ([2]_, equations 7 and 8), where the bound is exact (unless noise is a
     millionth of the rows' size or less: see `noise_variance_`).
 
-    `sample` draws from this model, noise included, so that draws have the data's spread;
-    ``inverse_transform`` of standard normal codes (unless ``whiten=True``) gives draws without it.
+    `sample` draws from this model, noise included, so that draws have the data's spread. Where
+    codes of training rows are far from N(0, I) it draws codes from a mixture instead (see `prior`).
 
     Of 1024 features or more, and of more features than rows, `fit` trains built-in networks in the
     rows' leading principal coordinates, see `AutoencoderTransformer`: for Gaussian noise of one
@@ -181,6 +190,17 @@ Likelihood, default="auto"
     whiten : bool, default=False
         Whether codes are divided by the standard deviations that posterior means have on the
         training rows; codes that do not vary stay zero. Without, their unit is the prior's.
+    prior : {"auto", "normal", "mixture"} or estimator, default="auto"
+        The distribution of codes, of which `sample` draws. "normal" is N(0, I), with which every
+        network is trained. "mixture" is a Gaussian mixture of draws from the training rows'
+        posteriors, learned after training ([4]_, section 4), so that draws follow data that are
+        curved or fall into groups: its number of components, up to 64, is doubled for as long as
+        held-out codes become more probable, beyond a standard error. "auto" draws from such a
+        mixture where held-out codes are more probable than under N(0, I), by as much, and after
+        `partial_fit` from N(0, I); scores are of N(0, I). Or a scikit-learn estimator with
+        ``fit``, ``sample`` and ``score_samples``, such as `sklearn.neighbors.KernelDensity`, which
+        is cloned and fitted to such draws, in the unit of N(0, I). It and "mixture" are part of
+        the model that scores are of, and learn after `partial_fit` from the last call's rows.
 
     Attributes
     ----------
@@ -218,6 +238,9 @@ Likelihood, default="auto"
     lower_bound_ : float
         Mean evidence lower bound in nats per training row, as `score` has it, estimated from some
         of the rows of the last `fit` or `partial_fit`.
+    prior_ : estimator
+        The fitted prior, a `sklearn.mixture.GaussianMixture` or what `prior` is, in the unit of
+        N(0, I) whatever `whiten`. Set where the prior is not N(0, I).
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -252,6 +275,8 @@ Likelihood, default="auto"
     .. [1] Kingma and Welling, "Auto-Encoding Variational Bayes", 2014.
     .. [2] Tipping and Bishop, "Probabilistic Principal Component Analysis", 1999.
     .. [3] Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016.
+    .. [4] Ghosh, Sajjadi, Vergari, Black and Schoelkopf, "From Variational to Deterministic
+       Autoencoders", 2020.
 
     Examples
     --------
@@ -273,20 +298,23 @@ Likelihood, default="auto"
     likelihood_: Likelihood
     noise_variance_: float | np.ndarray
     dispersion_: float | np.ndarray
+    prior_: Any
+    _scores_by_prior: bool
     _deviations: np.ndarray | None = None
 
     _parameter_constraints: ClassVar[Constraints] = {
-        **GenerativeAutoencoder._parameter_constraints,
+        **LinearView._parameter_constraints,
         "beta": [real("[0, inf)"), SCHEDULE],
         "free_bits": [real("[0, inf)")],
         "likelihood": LIKELIHOOD_CONSTRAINTS,
         "n_importance_samples": [integer("[1, inf)")],
         "n_components": [integer("[1, inf)"), real_beside_integers("(0, 1)"), None],
         "whiten": ["boolean"],
+        "prior": CODE_DENSITY_CONSTRAINTS,
     }
 
     _loss_slot = "likelihood"
-    _architecture = (*GenerativeAutoencoder._architecture, "likelihood", "n_importance_samples")
+    _architecture = (*LinearView._architecture, "likelihood", "n_importance_samples")
 
     def __init__(
         self,
@@ -319,6 +347,7 @@ Likelihood, default="auto"
         likelihood: LikelihoodName | Likelihood = "auto",
         n_importance_samples: int = 1,
         whiten: bool = False,
+        prior: CodeDensity = "auto",
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -348,6 +377,7 @@ Likelihood, default="auto"
         self.likelihood = likelihood
         self.n_importance_samples = n_importance_samples
         self.whiten = whiten
+        self.prior = prior
 
     def _n_encoded(self) -> int:
         return 2 * self.n_components_
@@ -449,10 +479,14 @@ Likelihood, default="auto"
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the evidence lower bound of each row, in nats, at beta 1.
 
+        Codes are distributed as N(0, I), unless `prior` is "mixture" or an estimator: the bound is
+        then of the model with `prior_`, :math:`E_q[\\log p(x|z) + \\log p(z) - \\log q(z|x)]`, and
+        higher by what codes are more probable under that.
+
         The expectation over the posterior is an average over fixed antithetic points with
-        identity covariance, shared by all rows: exact where the decoder is linear, else an
-        estimate, and the same at every call. There are 64 points, or twice the number of
-        components if that is more.
+        identity covariance, shared by all rows: exact where the decoder is linear and the prior
+        N(0, I), else an estimate, and the same at every call. There are 64 points, or twice the
+        number of components if that is more.
 
         Parameters
         ----------
@@ -556,13 +590,22 @@ Likelihood, default="auto"
         if likelihood.discrete:
             check_whole_numbers(X, type(likelihood).__name__)
         device = evaluation_device(self.device)
-        term = for_scaled_rows(likelihood, scaling.center, scaling.scale, device)
+        term: Any = for_scaled_rows(likelihood, scaling.center, scaling.scale, device)
+        if self._scores_by_prior:
+            term = partial(_with_prior, term, self._log_prior_ratio)
         rows_bound = partial(bound, likelihood=term)
         how = {"known": False, "in_order": in_order}
         bounds = self._net.map_rows(rows_bound, X, device, np.float64, **how)
         if self._wide:
             scaling = self._wide.coordinates.scaling
         return bounds if likelihood.raw_target else bounds - scaling.log_volume
+
+    def _log_prior_ratio(self, raw: Tensor) -> Tensor:
+        """Return log p(z) - log N(z; 0, I) of codes as the network has them, shape (n_codes,)."""
+        basis = self._net.basis
+        codes = (raw if basis is None else basis.enter(raw)).cpu().numpy()
+        ratio = np.asarray(self.prior_.score_samples(codes)) - log_standard_normal(codes)
+        return torch.from_numpy(ratio).to(raw)
 
     def _posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         net: Any = self._net
@@ -605,8 +648,11 @@ Likelihood, default="auto"
             )
         return self.noise_variance_
 
-    def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:
-        codes = normal((n_samples, self.n_components_), generator).numpy()
+    def _draw(self, n_samples: int, generator: Generator, mean: bool) -> np.ndarray:
+        if "prior_" not in self.__dict__:
+            codes = normal((n_samples, self.n_components_), generator).numpy()
+        else:
+            codes = draw_from_density(n_samples, self.prior_, generator)
         return self._rows_like(codes, generator, mean)
 
     def _rows_like(self, codes: np.ndarray, generator: Generator, mean: bool) -> np.ndarray:
@@ -646,6 +692,7 @@ Likelihood, default="auto"
         assert deviations is not None
         self._publish_dispersion()
         self.likelihood_ = self._fitted_likelihood
+        self._publish_prior(means, deviations, chooses=not (n_before or self._is_streamed))
         n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
         some = X[:: -(-X.shape[0] // n_rows)]
         self.lower_bound_ = float(self._lower_bounds(some).mean())
@@ -664,6 +711,22 @@ Likelihood, default="auto"
                 self._deviations = np.sqrt(self._code_variances)
             n_varying = int((~self._net.scaling.constant).sum())
             self._warn_of_inactive(min(self.n_components_, n_varying, X.shape[0] - 1))
+
+    def _publish_prior(self, means: np.ndarray, deviations: np.ndarray, *, chooses: bool) -> None:
+        """Learn the prior from draws of the posteriors; "auto" is N(0, I) unless it `chooses`."""
+        self.__dict__.pop("prior_", None)
+        self._scores_by_prior = self.prior not in ("auto", "normal")
+        if self.prior == "normal" or (self.prior == "auto" and not chooses):
+            return
+        seed = agreed(draw_seed(self.random_state))
+        noise = np.random.default_rng(seed).normal(size=means.shape)
+        codes = means + deviations * noise
+        if not isinstance(self.prior, str):
+            self.prior_ = completed(self.prior, self.random_state).fit(codes)
+        elif self.prior == "mixture":
+            self.prior_ = fit_mixture(max(count_mixed(codes, seed), 1), codes, seed)
+        elif n_mixed := count_mixed(codes, seed, log_standard_normal):
+            self.prior_ = fit_mixture(n_mixed, codes, seed)
 
     def _publish_components(self, X: Any, means: np.ndarray) -> None:
         """Set PCA's attributes, of the rows of this call."""
@@ -708,6 +771,14 @@ Likelihood, default="auto"
             f"the others hardly vary over the training rows. {', or '.join(remedies)}.",
             UserWarning,
         )
+
+
+def _with_prior(likelihood: Any, log_ratio: Callable[[Tensor], Tensor], x: Tensor, out: Any) -> Any:
+    """Return minus log p(x|z) p(z) / N(z; 0, I) per row: bounds that know N(0, I) then have p(z).
+
+    What they subtract is the divergence from N(0, I), or its density, whose logarithm cancels.
+    """
+    return likelihood(x, out) - log_ratio(out.z)
 
 
 def _plain(values: Any) -> float | np.ndarray:

@@ -28,7 +28,7 @@ from .._inference.integer_codes import decode_integers, look_up
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import sorted_basis
 from .._latent.density import completed, draw_from_density, fit_gaussian
-from .._latent.noise import ResidualNoise, scattered
+from .._latent.noise import ResidualNoise
 from .._runtime.device import evaluation_device
 from .._runtime.isolation import isolated_for
 from .._runtime.threads import threads_for
@@ -42,7 +42,6 @@ from ..modules._vqvae import assembled
 from ..objectives import Loss, Schedule
 from ..priors import CodePrior
 from ..quantization import Quantization
-from .base import GenerativeAutoencoder
 from .fitting import Encoding, kept, same
 from .hints import (
     ActivationName,
@@ -83,7 +82,7 @@ _LEAST_USE = 0.1
 _MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED = 10_000, 2**22
 
 
-class VQVAETransformer(LinearView, GenerativeAutoencoder):
+class VQVAETransformer(LinearView):
     """Vector-quantised autoencoder: each row becomes a few discrete codes.
 
     The encoder's output is cut into `n_codes` vectors and each is replaced by the nearest vector
@@ -286,7 +285,7 @@ default="squared_error"
     _encoded_as: str
 
     _parameter_constraints: ClassVar[Constraints] = {
-        **GenerativeAutoencoder._parameter_constraints,
+        **LinearView._parameter_constraints,
         "n_components": [integer("[1, inf)"), real_beside_integers("(0, 1)"), None],
         "n_codes": [integer("[1, inf)"), OneOf("auto")],
         "codebook_size": [integer("[1, inf)"), OneOf("auto")],
@@ -301,7 +300,7 @@ default="squared_error"
     }
 
     _architecture = (
-        *GenerativeAutoencoder._architecture,
+        *LinearView._architecture,
         "n_codes",
         "codebook_size",
         "codebook_update",
@@ -697,7 +696,7 @@ default="squared_error"
             UserWarning,
         )
 
-    def _draw(self, n_samples: int, generator: Generator, mean: bool = False) -> np.ndarray:
+    def _draw(self, n_samples: int, generator: Generator, mean: bool) -> np.ndarray:
         drawn = draw_from_density(n_samples, self.prior_, generator)
         if drawn.shape != (n_samples, self.n_codes_):
             raise ValueError(
@@ -707,10 +706,7 @@ default="squared_error"
         source = f"What {self.prior_!r} drew", "sample must return"
         codes = check_integer_codes(drawn, self._codebook_size, *source)
         rows = self._decode_integers(codes)
-        return rows if mean else self._with_noise(rows, generator)
-
-    def _with_noise(self, rows: np.ndarray, generator: Generator) -> np.ndarray:
-        loss = self._net.loss
-        if hasattr(loss, "sample"):
-            return scattered(rows, loss, np.asarray(1.0), self._net.scaling, generator)
-        return rows + self._residual_noise.draw(len(rows), generator)
+        if mean:
+            return rows
+        noise = partial(self._residual_noise.draw, n_samples, generator)
+        return self._with_noise(rows, noise, generator)

@@ -1,9 +1,11 @@
-"""Where draws come from: codes from a Gaussian or a density, scoring points, noise on rows."""
+"""Where draws come from: codes from a Gaussian, a mixture or a density; scoring points."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from inspect import signature
+from math import log, pi
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,15 @@ from torch import Generator, Tensor
 
 from .._runtime.distributed import agreed
 from .._runtime.random import draw_seed, normal
-from .._runtime.threads import threads_for
+from .._runtime.threads import OneThread, threads_for
 
 _ROWS_AT_ONCE = 8192
+# A mixture is fitted to so many codes, and has so many components, at most.
+_MOST_CODES, _MOST_COMPONENTS = 4096, 64
+# It has so many distinct codes, and so many times the number of columns, per component at least.
+_CODES_PER_COMPONENT, _CODES_PER_COLUMN = 10, 2
+# Numbers of components that are tried without success before no larger one is.
+_MOST_FAILURES = 2
 
 
 def fit_gaussian(
@@ -81,6 +89,80 @@ def completed(density: Any, random_state: Any, **known: Any) -> Any:
         known["random_state"] = agreed(draw_seed(random_state))
     missing = {name: value for name, value in known.items() if parameters.get(name, 0) is None}
     return density.set_params(**missing) if missing else density
+
+
+def fit_mixture(n_components: int, codes: np.ndarray, random_state: int) -> Any:
+    """Fit scikit-learn's GaussianMixture to codes (n_samples, k), of which 4096 are taken.
+
+    Its covariances are full, and its ``reg_covar`` is a millionth of the codes' mean variance.
+    """
+    from sklearn.mixture import GaussianMixture  # which takes a tenth of a second to import
+
+    some = _some(codes, random_state)
+    floor = 1e-6 * float(some.var(0).mean()) or 1e-6
+    how = {"tol": 1e-2, "reg_covar": floor, "random_state": random_state}
+    mixture = GaussianMixture(n_components, **how)
+    with OneThread():
+        return mixture.fit(some)
+
+
+def count_mixed(
+    codes: np.ndarray,
+    random_state: int,
+    known: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> int:
+    """Return how many components a Gaussian mixture of codes (n_samples, k) should have.
+
+    Numbers from 1 on are doubled. One is taken where it makes held-out codes, a quarter, more
+    probable than what was taken before by more than a standard error of the paired difference;
+    after two numbers that do not, no more are tried.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, k)
+        Codes.
+    random_state : int
+        Chooses those that are held out.
+    known : callable or None
+        Returns log-densities of codes without a mixture, which one has to surpass.
+
+    Returns
+    -------
+    int
+        0 where there is no such mixture, or where codes are too few to compare two.
+    """
+    some = _some(codes, random_state)
+    per_component = max(_CODES_PER_COMPONENT, _CODES_PER_COLUMN * codes.shape[1])
+    n_distinct = len(np.unique(some, axis=0))
+    most = min(_MOST_COMPONENTS, 3 * n_distinct // 4 // per_component)
+    held_out, others = np.split(some, [len(some) // 4])
+    best = None if known is None else known(held_out)
+    chosen, tried, failures = 0, 1, 0
+    while most > 1 and tried <= most and failures < _MOST_FAILURES:
+        found = fit_mixture(tried, others, random_state).score_samples(held_out)
+        if best is None or _is_higher(found, best):
+            best, chosen, failures = found, tried, 0
+        else:
+            failures += 1
+        tried *= 2
+    return chosen
+
+
+def _some(codes: np.ndarray, random_state: int) -> np.ndarray:
+    """Return as many codes as a mixture is fitted to, in random order, in float64."""
+    order = np.random.default_rng(random_state).permutation(len(codes))
+    return codes[order[:_MOST_CODES]].astype(np.float64)
+
+
+def _is_higher(found: np.ndarray, before: np.ndarray) -> bool:
+    """Return whether numbers are higher on average, beyond a standard error of the difference."""
+    gain = found - before
+    return bool(gain.mean() > gain.std() / len(gain) ** 0.5)
+
+
+def log_standard_normal(codes: np.ndarray) -> np.ndarray:
+    """Return the log-density of each row of codes (n_rows, k) under N(0, I)."""
+    return np.asarray(-0.5 * (np.square(codes) + log(2 * pi)).sum(1))
 
 
 def draw_from_density(n_samples: int, density: Any, generator: Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Noise around what codes stand for: drawn from a likelihood, or from residuals."""
+"""Noise around what codes stand for: from a likelihood, or residuals by feature or near codes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Generator
 
 from .._data.scaling import Scaling
 from .._runtime.random import numpy_generator
+from .._runtime.threads import threads_for
 
 # Where distributions of single features are measured: 65 levels, dense at the tails.
 _LEVELS = 0.5 - 0.5 * np.cos(np.pi * np.linspace(0, 1, 65))
+
+# What is kept of rows to draw noise near codes: so many of them, or about so many values, at most,
+# but so many rows of any width.
+_MOST_ROWS_NEAR, _MOST_VALUES_NEAR, _FEWEST_ROWS_NEAR = 4096, 2**18, 64
+_ROWS_AT_ONCE = 1024
 
 
 def scattered(
@@ -73,6 +80,58 @@ class ResidualNoise:
     def draw(self, n_rows: int, generator: Generator) -> np.ndarray:
         """Draw noise for rows, float64 (n_rows, n_features)."""
         return draw_from_quantiles(n_rows, self.quantiles, generator) * np.sqrt(self.variance)
+
+
+@dataclass(frozen=True)
+class NoiseNearCodes:
+    """What reconstructions of some rows miss, for draws whose codes are near those of the rows.
+
+    Attributes
+    ----------
+    codes : ndarray of shape (n_rows, n_codes)
+        Codes of the rows, float32.
+    residuals : ndarray of shape (n_rows, n_features)
+        Rows minus their reconstructions, float32.
+    """
+
+    codes: np.ndarray
+    residuals: np.ndarray
+
+    @classmethod
+    def of(cls, codes: np.ndarray, residuals: np.ndarray) -> NoiseNearCodes:
+        """Keep codes and residuals of rows."""
+        return cls(codes.astype(np.float32), residuals.astype(np.float32))
+
+    def joined(self, before: NoiseNearCodes, share: float) -> NoiseNearCodes:
+        """Return the noise of which about a share is as it was before, of no more rows than fit."""
+        width = self.codes.shape[1] + self.residuals.shape[1]
+        n_kept = min(len(self.codes) + len(before.codes), most_near(width))
+        n_old = max(n_kept - len(self.codes), min(round(share * n_kept), len(before.codes)))
+        old, new = _spread(len(before.codes), n_old), _spread(len(self.codes), n_kept - n_old)
+        return NoiseNearCodes(
+            np.vstack([before.codes[old], self.codes[new]]),
+            np.vstack([before.residuals[old], self.residuals[new]]),
+        )
+
+    def near(self, codes: np.ndarray) -> np.ndarray:
+        """Return the residuals at the codes nearest to each of `codes`, (n_rows, n_features)."""
+        known = torch.from_numpy(self.codes.astype(np.float64))
+        nearest = []
+        with threads_for(_ROWS_AT_ONCE * known.numel()):
+            for some in torch.from_numpy(codes.astype(np.float64)).split(_ROWS_AT_ONCE):
+                exact = "donot_use_mm_for_euclid_dist"
+                nearest.append(torch.cdist(some, known, compute_mode=exact).argmin(1))
+        return self.residuals[torch.cat(nearest).numpy()].astype(np.float64)
+
+
+def most_near(width: int) -> int:
+    """Return of how many rows noise is kept, where these and their codes have `width` values."""
+    return max(min(_MOST_ROWS_NEAR, _MOST_VALUES_NEAR // width), _FEWEST_ROWS_NEAR)
+
+
+def _spread(n_rows: int, n_taken: int) -> np.ndarray:
+    """Return the numbers of `n_taken` of `n_rows` rows, as evenly spread as can be."""
+    return np.arange(n_taken) * n_rows // max(n_taken, 1)
 
 
 def quantiles_of(values: np.ndarray) -> np.ndarray:

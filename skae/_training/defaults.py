@@ -15,8 +15,9 @@ _FEWEST_HELD_OUT = 5
 _RATE, _RATE_OF_CUSTOM = 1e-2, 2.5e-3
 _FEWEST_EPOCHS, _FEWEST_STEPS = 200, 8000
 _PATIENT_EPOCHS, _PATIENT_STEPS = 5, 400
-# Tables of fewer rows than these are cross-fitted in so many folds.
+# Tables of fewer rows than these are cross-fitted in so many folds; large ones in one, from one start.
 _FOLDS = ((10, 0), (500, 5), (1000, 3), (2000, 2))
+_LARGE = 200_000
 _HELD_OUT_OF_FOLD = 0.2
 _STEPS_OF_WARMUP, _LONGEST_WARMUP = 1000, 0.5
 _STEPS_PER_CALL, _MOST_EPOCHS_PER_CALL, _ROWS_PER_EPOCH = 64, 16, 6
@@ -118,13 +119,16 @@ def _epochs_of(n_steps: int, batch_size: int | str, n_samples: int) -> int:
     return math.ceil(n_steps / steps_per_epoch)
 
 
-def count_folds(n_samples: int) -> int:
+def count_folds(n_samples: int, n_features: int) -> int:
     """Return in how many folds a table is cross-fitted; 0 is for tables that are not."""
-    return next((n_folds for limit, n_folds in _FOLDS if n_samples < limit), 0)
+    n_folds = next((n_folds for limit, n_folds in _FOLDS if n_samples < limit), 0)
+    return min(n_folds, 1) if n_samples * n_features > _LARGE else n_folds
 
 
-def count_starts(n_samples: int) -> int:
+def count_starts(n_samples: int, n_features: int) -> int:
     """Return from how many starts a table that was cross-fitted is trained as a whole."""
+    if n_samples * n_features > _LARGE:
+        return 1
     return 3 if n_samples < _FOLDS[1][0] else 2
 
 

@@ -579,14 +579,14 @@ def test_dropout_may_fade_out(blobs):
 # -- densities ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("density", [GaussianMixture(3), KernelDensity(bandwidth=0.1)])
+@pytest.mark.parametrize("density", ["auto", GaussianMixture(3), KernelDensity(bandwidth=0.1)])
 def test_draws_follow_the_latent_density(density):
     """Rows in three clusters are drawn in three clusters, not between them, by seed."""
     rng = np.random.default_rng(0)
     centers = np.array([[0, 0, 0], [10, 0, 5], [0, 10, -5]])
     X = centers[rng.integers(0, 3, 300)] + 0.1 * rng.normal(size=(300, 3))
     model = AutoencoderTransformer(2, latent_density=density, max_iter=0).fit(X)
-    gaussian = AutoencoderTransformer(2, max_iter=0).fit(X)
+    gaussian = AutoencoderTransformer(2, latent_density="gaussian", max_iter=0).fit(X)
 
     def distance(rows):
         return np.sqrt(np.square(rows[:, None] - centers).sum(2)).min(1)

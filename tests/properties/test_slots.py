@@ -69,7 +69,7 @@ OWN = {
         "pretraining": st.sampled_from([None, "greedy"]),
         "ordered": st.booleans(),
         "whiten": st.booleans(),
-        "latent_density": st.sampled_from(["gaussian", GaussianMixture(2), "mixture"]),
+        "latent_density": st.sampled_from(["auto", "gaussian", GaussianMixture(2), "mixture"]),
     },
     VAETransformer: {
         "n_components": st.sampled_from([None, 1, 2, 6, 7, 0.5]),
@@ -77,6 +77,7 @@ OWN = {
         "free_bits": st.sampled_from([0.0, 0.1, -0.1]),
         "likelihood": LIKELIHOODS,
         "n_importance_samples": st.sampled_from([1, 3, 0]),
+        "prior": st.sampled_from(["auto", "normal", "mixture", GaussianMixture(2), "gaussian"]),
     },
     VQVAETransformer: {
         "n_codes": st.sampled_from(["auto", 1, 2, 4]),

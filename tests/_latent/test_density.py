@@ -1,0 +1,58 @@
+"""How many Gaussians codes are a mixture of."""
+
+import numpy as np
+import pytest
+
+from skae._latent.density import count_mixed, fit_mixture, log_standard_normal
+
+
+@pytest.fixture
+def rng():
+    """Return a source of numbers."""
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_gaussian_is_one_component(seed):
+    """Codes of a correlated Gaussian need no mixture; standard normal ones not even that."""
+    codes = np.random.default_rng(seed).normal(size=(1500, 3))
+    assert count_mixed(codes, 0, log_standard_normal) == 0
+    assert count_mixed(codes @ [[1, 0.5, 0], [0, 1, -2], [0, 0, 0.1]] + 7, 0) == 1
+    assert count_mixed(3 * codes, 0, log_standard_normal) == 1
+
+
+def test_clusters_are_found_in_their_proportions(rng):
+    """Two far clusters of 70 and 30 in 100 codes are drawn as often, wherever they lie."""
+    is_far = rng.random(1000) < 0.3
+    codes = rng.normal(size=(1000, 2)) + 50 * is_far[:, None] + 1e3
+    assert count_mixed(codes, 0) >= 2
+    draws, _ = fit_mixture(count_mixed(codes, 0), codes, 0).sample(20_000)
+    assert np.mean(draws[:, 0] > 1025) == pytest.approx(is_far.mean(), abs=0.02)
+    np.testing.assert_allclose(draws.mean(0), codes.mean(0), atol=1)
+    np.testing.assert_allclose(np.cov(draws.T), np.cov(codes.T), rtol=0.05)
+
+
+def test_curved_codes_need_many(rng):
+    """Points on a circle are held-out for a mixture of some, and few for one of two."""
+    angles = rng.uniform(0, 2 * np.pi, 2000)
+    circle = np.column_stack([np.cos(angles), np.sin(angles)]) + 0.02 * rng.normal(size=(2000, 2))
+    radii = np.linalg.norm(fit_mixture(count_mixed(circle, 0), circle, 0).sample(5000)[0], axis=1)
+    assert count_mixed(circle, 0) >= 8
+    assert abs(radii - 1).mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [np.zeros((500, 2)), np.arange(6.0).reshape(3, 2), np.repeat([[0.0], [1.0]], 300, axis=0)],
+)
+def test_few_distinct_codes_are_not_compared(codes):
+    """They say nothing about a density."""
+    assert count_mixed(codes, 0) == 0
+
+
+def test_large_tables_are_as_cheap_as_some_rows(rng):
+    """Some thousand codes are looked at, and the choice follows the seed alone."""
+    codes = rng.normal(size=(60_000, 32)).astype(np.float32)
+    assert count_mixed(codes, 0) == count_mixed(codes, 0) == 1
+    mixtures = [fit_mixture(2, codes, 3) for _ in range(2)]
+    assert np.array_equal(mixtures[0].means_, mixtures[1].means_)
