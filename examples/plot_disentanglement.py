@@ -1,11 +1,11 @@
 """
-===================================
+=====================================
 Beta: does a factor get its own code?
-===================================
+=====================================
 
-With a `beta` of more than 1 a variational autoencoder pays more for what its codes tell about a row.
-It is said to tell the factors that rows were made from apart, then. Images that are made by code,
-from factors that are known, show how far this goes: here it is two factors of six.
+With a `beta` of more than 1 a variational autoencoder pays more for what its codes tell about a
+row. It is said to tell the factors that rows were made from apart, then. Images that are made by
+code, from factors that are known, show how far this goes: here it is two factors of six.
 """
 
 # %%
@@ -94,10 +94,10 @@ for name, model in {"PCA": pca, **models}.items():
 # What beta does, and what not
 # ----------------------------
 #
-# A large beta leaves three or four codes of ten, and of these one tells x and another one y, which
-# PCA and a beta of 1 spread over several. The other factors have no code of their own with any beta:
-# they change few pixels, and are given up before they are told apart. What is paid is the part of the
-# variance that is not explained any more. Codes are about uncorrelated in all three, so that
+# With a large beta fewer codes are in use, and of these one tells x and another one y, which PCA
+# and a beta of 1 spread over several. The other factors have no code of their own with any beta:
+# they change few pixels, and are given up before they are told apart. What is paid is the part of
+# the variance that is not explained any more. Codes are nearly uncorrelated in all three, so that
 # correlation does not show the difference.
 
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
@@ -112,6 +112,8 @@ axes.legend()
 # -----------------------
 #
 # Each row below is one code of the last model that goes from -2 to 2, while the others are zero.
+# Two of them move the sprite. The third is how much light there is, in which size and brightness
+# go together.
 
 model = models["beta 20"]
 path = np.zeros((3, 9, model.n_components_))

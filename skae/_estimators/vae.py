@@ -151,7 +151,8 @@ class VAETransformer(LinearView, GenerativeAutoencoder):
         If positive, prints a line per epoch.
     beta : float or Schedule, default=1.0
         Weight of the divergence from the prior in training, fixed or on a schedule such as
-        `skae.objectives.LinearWarmup`. 1 is the evidence lower bound; scores always use 1.
+        `skae.objectives.LinearWarmup`. 1 is the evidence lower bound; scores always use 1. With
+        more, codes tell less about a row and fewer are in use ([4]_, equation 4), from each start.
     free_bits : float, default=0.0
         Nats that each code may tell about a row at no cost in training, which keeps codes from
         being switched off; scores always use 0.
@@ -238,6 +239,8 @@ Likelihood, default="gaussian"
     .. [1] Kingma and Welling, "Auto-Encoding Variational Bayes", 2014.
     .. [2] Tipping and Bishop, "Probabilistic Principal Component Analysis", 1999.
     .. [3] Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016.
+    .. [4] Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
+       Framework", 2017.
 
     Examples
     --------
