@@ -152,7 +152,8 @@ class VAETransformer(LinearView, GenerativeAutoencoder):
     beta : float or Schedule, default=1.0
         Weight of the divergence from the prior in training, fixed or on a schedule such as
         `skae.objectives.LinearWarmup`. 1 is the evidence lower bound; scores always use 1. With
-        more, codes tell less about a row and fewer are in use ([4]_, equation 4), from each start.
+        more, codes tell less about a row and fewer are in use ([4]_, equation 4), which the PCA
+        start does not undo.
     free_bits : float, default=0.0
         Nats that each code may tell about a row at no cost in training, which keeps codes from
         being switched off; scores always use 0.
