@@ -169,7 +169,9 @@ class VAETransformer(LinearView):
         Weight of the divergence from the prior in training, fixed or on a schedule such as
         `skae.objectives.LinearWarmup`. 1 is the evidence lower bound; scores always use 1. With 1
         and a PCA start whose codes tell next to nothing (less than half a nat on average) it rises
-        from 0.1 within about 1000 steps, so that codes are not switched off at once.
+        from 0.1 within about 1000 steps, so that codes are not switched off at once. With more,
+        codes tell less about a row and fewer are in use ([5]_, equation 4), which the PCA start
+        does not undo.
     free_bits : float, default=0.0
         Nats that each code may tell about a row at no cost in training, which keeps codes from
         being switched off; scores always use 0.
@@ -277,6 +279,8 @@ Likelihood, default="auto"
     .. [3] Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016.
     .. [4] Ghosh, Sajjadi, Vergari, Black and Schoelkopf, "From Variational to Deterministic
        Autoencoders", 2020.
+    .. [5] Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
+       Framework", 2017.
 
     Examples
     --------

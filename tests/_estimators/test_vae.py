@@ -117,6 +117,33 @@ def test_beta_weighs_the_divergence_and_not_the_score(digits):
     assert heavy.score(digits[:600]) < plain.score(digits[:600])
 
 
+def rows_with_variances(variances, n_rows=1000):
+    """Return rows whose covariance has these eigenvalues exactly, along random axes."""
+    rng, n_features = np.random.default_rng(0), len(variances)
+    rows = rng.normal(size=(n_rows, n_features))
+    scores = np.linalg.qr(rows - rows.mean(0))[0] * np.sqrt(n_rows)
+    return scores * np.sqrt(variances) @ np.linalg.qr(rng.normal(size=(n_features, n_features)))[0]
+
+
+@pytest.mark.parametrize(("beta", "n_kept"), [(2.0, 4), (3.0, 3)])
+def test_the_start_does_not_undo_beta(beta, n_kept):
+    """From PCA, whose codes are too many and tell too much, training finds the optimum for beta.
+
+    Of d features, k codes are kept, those with variances above beta s^2, where s^2 is the sum of
+    the other variances over d - k beta. A code's divergence is log(variance / (beta s^2)) / 2.
+    """
+    variances = np.array([16.0, 9.0, 4.0, 2.0] + 16 * [0.5])
+    X = rows_with_variances(variances)
+    noise = variances[n_kept:].sum() / (20 - n_kept * beta)
+    divergences = 0.5 * np.log(np.maximum(variances[:4] / (beta * noise), 1))
+    model = VAETransformer(4, beta=beta, hidden_layer_sizes=(), random_state=0).fit(X)
+
+    assert np.count_nonzero(divergences) == n_kept
+    assert model.noise_variance_ == pytest.approx(noise, rel=0.05)
+    np.testing.assert_allclose(model.kl_per_component_, divergences, atol=0.04)
+    assert VAETransformer(4, max_iter=0).fit(X).kl_per_component_[3] > 0.6
+
+
 def test_codes_are_the_posterior_mean(digits):
     """From the start they are probabilistic PCA's, shrunk by 1 - s^2 / variance."""
     model = VAETransformer(3, max_iter=0).fit(digits)
