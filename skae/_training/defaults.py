@@ -15,8 +15,8 @@ _FEWEST_HELD_OUT = 5
 _RATE, _RATE_OF_CUSTOM = 1e-2, 2.5e-3
 _FEWEST_EPOCHS, _FEWEST_STEPS = 200, 8000
 _PATIENT_EPOCHS, _PATIENT_STEPS = 5, 400
-# Tables of fewer rows than these are cross-fitted in so many folds; of more values than this in one,
-# and trained as a whole from one start.
+# Tables of fewer rows than these are cross-fitted in so many folds, and those of more values than
+# this in one, and trained as a whole from one start.
 _FOLDS = ((10, 0), (500, 5), (1000, 3), (2000, 2))
 _LARGE = 200_000
 _HELD_OUT_OF_FOLD = 0.2
