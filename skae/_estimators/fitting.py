@@ -258,10 +258,15 @@ class Fitting(GuardedState, ABC):
             self._recipe, self._wide = recipe, None
         scaling, n_samples = networks[0].trainer.scaling, X.shape[0]
         history = self._train(runs, scaling, n_samples, self._most_epochs(X), stops_training=True)
-        self._note_gain(networks, history.best)
-        assert history.best is not None
+        best = history.best
+        assert best is not None
         trainer, self.mean_, rows_in = self._begin(X, every, generator)
-        self._train_all(trainer, rows_in, every, history.best.choose().n_epochs, reports=False)
+        n_epochs = best.choose().n_epochs
+        last = self._train_all(trainer, rows_in, every, n_epochs, reports=False).best
+        if last and last.choose() is last.start:
+            best.keep_start()
+            history.best_loss = best.start.loss
+        self._note_gain(networks, best)
         self._finish(trainer, history, X, rows_in, None)
 
     def _train_all(

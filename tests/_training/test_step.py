@@ -225,13 +225,13 @@ def test_what_is_evaluated_is_the_average(compiled):
     with torch.no_grad():
         for parameter in core.parameters():
             parameter.zero_()
-        core.decoder.linears()[0].bias.fill_(3.0)
+        core.decoder.linear.bias.fill_(3.0)
     step = Step(core, Objective(SquaredError()), generator(), learning_rate=1.0, compiled=compiled)
     epoch(step, [torch.full((1, 1), -1e6, dtype=torch.float64)] * 3)
     # the iterate is at 3 - .01, - .03, - .06, and these have weights 1 * .01**2, 2 * .02**2, ...
     weights = np.array([1 * 1, 2 * 4, 3 * 9])
     expected = weights @ [2.99, 2.97, 2.94] / weights.sum()
-    assert float(core.decoder.linears()[0].bias) == pytest.approx(expected, rel=1e-6)
+    assert core.decoder.linear.bias.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_beginning_and_ending_an_epoch_without_steps_changes_nothing():
