@@ -181,10 +181,10 @@ def test_attributes_are_pca_s_for_a_trained_linear_net(blobs, init):
         hidden_layer_sizes=(),
         init=init,
         early_stopping=False,
-        learning_rate=0.03,
+        learning_rate=0.1 if init == "random" else 0.03,
         weight_decay=0.0,
         batch_size=200,
-        max_iter=600 if init == "random" else 100,
+        max_iter=2000 if init == "random" else 100,
         random_state=0,
     ).fit(blobs)
     pca = PCA(2).fit(blobs)

@@ -165,7 +165,10 @@ def test_weight_decay_spares_codebooks(digits):
         compiled=False,
     )
     before = core.quantizer.codebook.detach().clone(), core.encoder.module.weight.detach().clone()
-    step(torch.tensor(X[:32], dtype=torch.float32))
+    for _ in range(10):
+        step.begin_epoch(0.0)
+        step(torch.tensor(X[:32], dtype=torch.float32))
+        step.end_epoch()
 
     assert torch.equal(core.quantizer.codebook, before[0])
     assert core.encoder.module.weight.abs().sum() < 0.95 * before[1].abs().sum()
