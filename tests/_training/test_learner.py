@@ -28,12 +28,12 @@ def make_run(fold, noted=None, variational=False):
     rows = torch.randn(60, 5, generator=generator(1)) @ torch.randn(5, 5, generator=generator(2))
     nets = [generator(10 + fold), generator(20 + fold)]
     if variational:
-        core = VAE(MLP(5, 4, [8], generator=nets[0]), MLP(2, 5, [8], generator=nets[1]), Gaussian(), 2)
+        core = VAE(
+            MLP(5, 4, [8], generator=nets[0]), MLP(2, 5, [8], generator=nets[1]), Gaussian(), 2
+        )
         objective = Objective(Gaussian(), KLDivergence())
     else:
-        core = Autoencoder(
-            MLP(5, 2, [8], generator=nets[0]), MLP(2, 5, [8], generator=nets[1])
-        )
+        core = Autoencoder(MLP(5, 2, [8], generator=nets[0]), MLP(2, 5, [8], generator=nets[1]))
         objective = Objective(SquaredError())
     step = Step(core, objective, generator(fold), learning_rate=0.01)
     held_out, n = np.arange(60) // 20 == fold, HELD_OUT[fold]

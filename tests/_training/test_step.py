@@ -301,7 +301,7 @@ def test_exported_optimizer_continues_exactly():
 
 @pytest.mark.parametrize("decays", [True, False])
 @pytest.mark.parametrize("hidden", [[8], []])
-def test_weight_decay_spares_linear_paths_beside_hidden_layers(hidden, decays):
+def test_weight_decay_leaves_out_linear_paths_beside_hidden_layers(hidden, decays):
     """Without a gradient it shrinks hidden layers, or all of a net that has none, and no bias.
 
     The loss has no weight, so that decay is all that moves: by its share of the warm-up's rate.
@@ -313,9 +313,9 @@ def test_weight_decay_spares_linear_paths_beside_hidden_layers(hidden, decays):
     settings = dict(learning_rate=0.5, weight_decay=0.2 if decays else 0.0)
     step = Step(core, Objective(SquaredError(0.0)), generator(), **settings)
     epoch(step, batches(1))
-    spared = {id(p) for net in (core.encoder, core.decoder) for p in net.no_decay()}
-    assert len(spared) == (2 if hidden else 0)
+    exempt = {id(p) for net in (core.encoder, core.decoder) for p in net.no_decay()}
+    assert len(exempt) == (2 if hidden else 0)
     for name, parameter in core.named_parameters():
-        shrinks = decays and parameter.ndim == 2 and id(parameter) not in spared
+        shrinks = decays and parameter.ndim == 2 and id(parameter) not in exempt
         kept = 1 - 0.5 / 100 * 0.2 if shrinks else 1.0
         torch.testing.assert_close(parameter.detach(), before[name] * kept, rtol=1e-12, atol=0)
