@@ -318,9 +318,8 @@ def test_the_gain_of_folds_is_of_rows_that_did_not_choose_the_epoch(watch):
 def test_sparse_tables_are_cross_fitted_like_dense_ones(n_features):
     """To rounding, after few epochs."""
     X = np.maximum(curve(60) @ np.random.default_rng(1).normal(size=(4, n_features)), 0)
-    dense, sparse = (
-        AutoencoderTransformer(1, **SMALL).fit(make(X)) for make in (np.array, csr_array)
-    )
+    dense = AutoencoderTransformer(1, **SMALL).fit(X)
+    sparse = AutoencoderTransformer(1, **SMALL).fit(csr_array(X))
     largest = np.abs(dense.transform(X)).max()
     curves = dense.validation_loss_curve_, sparse.validation_loss_curve_
     np.testing.assert_allclose(*curves, rtol=1e-4)
