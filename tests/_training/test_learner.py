@@ -26,11 +26,11 @@ def generator(seed=0):
 def make_run(fold, noted=None, variational=False):
     """Return a run of a fold with a generator of its own, whose weights are noted by epoch."""
     rows = torch.randn(60, 5, generator=generator(1)) @ torch.randn(5, 5, generator=generator(2))
-    nets = [generator(10 + fold), generator(20 + fold)]
+    n_encoded = 4 if variational else 2
+    encoder = MLP(5, n_encoded, [8], generator=generator(10 + fold))
+    decoder = MLP(2, 5, [8], generator=generator(20 + fold))
     if variational:
-        core = VAE(
-            MLP(5, 4, [8], generator=nets[0]), MLP(2, 5, [8], generator=nets[1]), Gaussian(), 2
-        )
+        core = VAE(encoder, decoder, Gaussian(), 2)
         objective = Objective(Gaussian(), KLDivergence())
     else:
         core = Autoencoder(encoder, decoder)
