@@ -339,8 +339,8 @@ class Fitting(GuardedState, ABC):
         max_epochs = epochs_per_call(self.batch_size, X.shape[0]) if self._is_streamed else 1
         max_epochs = max_epochs if self._most_epochs(X) else 0
         run = self._run(trainer, trainer.rows(X, every))
-        how = {"epochs_before": self.n_iter_}
-        history = self._train([run], trainer.scaling, X.shape[0], max_epochs, **how)
+        budget = trainer.scaling, X.shape[0], max_epochs
+        history = self._train([run], *budget, epochs_before=self.n_iter_)
         n_before = self.n_samples_
         self.n_samples_ = n_before + X.shape[0]
         self.mean_ = self.mean_ + (mean - self.mean_) * (X.shape[0] / self.n_samples_)
