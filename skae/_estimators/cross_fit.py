@@ -1,18 +1,22 @@
-"""Networks beside rows that they were not trained on: what training has gained there."""
+"""Cross-fitting: networks beside rows that they were not trained on, and what is gained there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from .._data.batches import Rows
 from .._data.rows import sum_of_squares
+from .._training.defaults import count_starts
+from .._training.loop import History
 from .._training.trainer import Trainer
 from .._training.validation import BestState
+from .recipe import Recipe
 from .wide import WideFit
 
 
@@ -44,6 +48,99 @@ class Compared:
         if self.wide is not None:
             self.wide.forget_the_last(self.trainer.core)
         return float(self.trainer.fitted_net().squared_errors(rows, device).sum())
+
+
+class Outcome(NamedTuple):
+    """What comes of a cross-fit.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        What was minimised.
+    history : History
+        Losses by epoch, means over the folds, and what the held-out rows of all of them choose.
+    networks : list of Compared
+        One for each fold.
+    """
+
+    recipe: Recipe
+    history: History
+    networks: list[Compared]
+
+
+def cross_fit(fitting: Any, X: Any, folds: Sequence[np.ndarray], generator: Generator) -> Outcome:
+    """Train networks without each fold, side by side.
+
+    Where an estimator has several recipes it is done with each, and the outcome with the smallest
+    loss of held-out rows is returned.
+
+    Parameters
+    ----------
+    fitting : Fitting
+        The estimator, whose attributes are those of the last network afterwards.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Rows.
+    folds : sequence of ndarray of int
+        The rows that each fold holds out.
+    generator : torch.Generator
+        Source of weights and batches.
+
+    Returns
+    -------
+    Outcome
+    """
+    every, outcomes = np.arange(X.shape[0]), []
+    for recipe in fitting._recipes:
+        networks, runs = [], []
+        for held_out in folds:
+            fitting._recipe, fitting._wide = recipe, None
+            rows = X[np.setdiff1d(every, held_out)]
+            trainer, _, rows_in = fitting._begin(rows, every[: rows.shape[0]], generator)
+            networks.append(Compared(trainer, fitting._as_trained(X[held_out]), fitting._wide))
+            runs.append(fitting._run(trainer, trainer.rows(rows_in), networks[-1].rows()))
+        budget = networks[0].trainer.scaling, X.shape[0], fitting._most_epochs(X)
+        history = fitting._train(runs, *budget, stops_training=True)
+        outcomes.append(Outcome(recipe, history, networks))
+    fitting._wide = None
+    return min(outcomes, key=lambda outcome: outcome.history.best_loss)
+
+
+def train_on_all(
+    fitting: Any, X: Any, n_epochs: int, generator: Generator
+) -> tuple[Trainer, Any, bool]:
+    """Train networks on all rows, from several starts where that is cheap, and keep the best.
+
+    Parameters
+    ----------
+    fitting : Fitting
+        The estimator, whose attributes are those of the network that is kept afterwards.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Rows.
+    n_epochs : int
+        For how many epochs.
+    generator : torch.Generator
+        Source of weights and batches.
+
+    Returns
+    -------
+    trainer : Trainer
+        The network with the smallest training loss.
+    rows : ndarray or CSR
+        The rows as it sees them.
+    left : bool
+        Whether its start was left.
+    """
+    recipe, every, found = fitting._recipe, np.arange(X.shape[0]), []
+    for _ in range(count_starts(*X.shape) if n_epochs else 1):
+        fitting._recipe, fitting._wide = recipe, None
+        trainer, fitting.mean_, rows = fitting._begin(X, every, generator)
+        history = fitting._train_all(trainer, rows, every, n_epochs, reports=False)
+        kept = history.best.choose() if history.best else None
+        loss = history.best_loss if kept is None else kept.loss
+        left = kept is None or kept is not history.best.start
+        found.append((loss, len(found), (trainer, rows, left), dict(fitting.__dict__)))
+    _, _, outcome, fitting.__dict__ = min(found)
+    return outcome
 
 
 def gain(networks: Sequence[Compared], best: BestState, device: torch.device) -> float:

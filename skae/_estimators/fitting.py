@@ -32,7 +32,6 @@ from .._training.defaults import (
     count_coordinates,
     count_folds,
     count_held_out,
-    count_starts,
     epochs_per_call,
     hidden_widths,
     most_epochs,
@@ -48,7 +47,7 @@ from .._training.validation import BestState, ValidationPlan
 from ..exceptions import ConvergenceError
 from ..modules import Core, build_core
 from ..objectives._schedules import check_schedule
-from .cross_fit import Compared
+from .cross_fit import Compared, cross_fit, train_on_all
 from .recipe import Recipe
 from .wide import WideFit
 
@@ -259,53 +258,24 @@ class Fitting(GuardedState, ABC):
         if len(self._recipes) == 1 or not n_folds:
             return self._recipe
         folds = self._folds_of(X, n_folds, generator)
-        return self._cross_fit(X, folds, generator)[0] if folds else self._recipe
-
-    def _cross_fit(
-        self, X: Any, folds: list[np.ndarray], generator: Generator
-    ) -> tuple[Recipe, History, list[Compared]]:
-        """Train networks without each fold; return recipe, history and networks.
-
-        Where there are several recipes it is done with each, and the one with the smallest loss of
-        held-out rows is returned.
-        """
-        every, found = np.arange(X.shape[0]), []
-        for recipe in self._recipes:
-            networks, runs = [], []
-            for held_out in folds:
-                self._recipe, self._wide = recipe, None
-                rows = X[np.setdiff1d(every, held_out)]
-                trainer, _, rows_in = self._begin(rows, every[: rows.shape[0]], generator)
-                networks.append(Compared(trainer, self._as_trained(X[held_out]), self._wide))
-                runs.append(self._run(trainer, trainer.rows(rows_in), networks[-1].rows()))
-            scaling, n_samples = networks[0].trainer.scaling, X.shape[0]
-            history = self._train(
-                runs, scaling, n_samples, self._most_epochs(X), stops_training=True
-            )
-            found.append((recipe, history, networks))
-        self._wide = None
-        return min(found, key=lambda outcome: outcome[1].best_loss)
+        return cross_fit(self, X, folds, generator).recipe if folds else self._recipe
 
     def _fit_as_folds_say(self, X: Any, folds: list[np.ndarray], generator: Generator) -> None:
-        """Train a network without each fold, and then some of all rows for as many epochs as paid.
+        """Train networks without each fold, and then one of all rows for as many epochs as paid.
 
         Whether epochs pay at all is decided by the held-out rows of all folds, each in comparison
         with the start of the other rows, and where the start competes once more by training rows.
-        Of several networks of all rows, which start from other weights, the one with the smallest
-        training loss is kept.
         """
-        recipe, history, networks = self._cross_fit(X, folds, generator)
-        self._note_gain(networks, history.best)
-        assert history.best is not None
-        n_epochs, every = history.best.choose().n_epochs, np.arange(X.shape[0])
-        found: list[tuple[float, int, Trainer, Any, dict[str, Any]]] = []
-        for _ in range(count_starts(*X.shape) if n_epochs else 1):
-            self._recipe, self._wide = recipe, None
-            trainer, self.mean_, rows_in = self._begin(X, every, generator)
-            trained = self._train_all(trainer, rows_in, every, n_epochs, reports=False)
-            loss = trained.best.choose().loss if trained.best else trained.best_loss
-            found.append((loss, len(found), trainer, rows_in, dict(self.__dict__)))
-        _, _, trainer, rows_in, self.__dict__ = min(found)
+        recipe, history, networks = cross_fit(self, X, folds, generator)
+        best = history.best
+        assert best is not None
+        self._recipe, self._recipes = recipe, [recipe]
+        n_epochs = best.choose().n_epochs
+        trainer, rows_in, left = train_on_all(self, X, n_epochs, generator)
+        if n_epochs and not left:
+            best.keep_start()
+            history.best_loss = best.start.loss
+        self._note_gain(networks, best)
         self._finish(trainer, history, X, rows_in, None)
 
     def _train_all(

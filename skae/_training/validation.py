@@ -207,6 +207,10 @@ class BestState:
         """Return the best epoch by the rows of all other groups."""
         return self._chosen[1 + group if len(self._chosen) > 1 else 0]
 
+    def keep_start(self) -> None:
+        """Let the start win, whatever epochs gained on the validation set."""
+        self._chosen = [self.start] * len(self._chosen)
+
     def gains(self) -> Tensor:
         """Return by how much the loss of each row is below the start's, after selection by others.
 

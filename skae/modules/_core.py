@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from ._network import Move, Network
+from ._network import Move
 
 # What is drawn at random for a batch, by name; row i of each belongs to row i of the batch.
 Noise = Mapping[str, Tensor]
@@ -173,8 +173,8 @@ class Core(nn.Module):
 
     def no_decay(self) -> list[Tensor]:
         """Return the parameters without weight decay, beside biases."""
-        networks = [each for each in (self.encoder, self.decoder) if isinstance(each, Network)]
-        return [weights for network in networks for weights in network.no_decay()]
+        parts = self.encoder, self.decoder
+        return [weights for part in parts for weights in getattr(part, "no_decay", list)()]
 
     def begin_training(self) -> None:
         """Prepare for training, after the start, which may be restored, has been evaluated."""

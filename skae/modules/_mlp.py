@@ -126,7 +126,8 @@ class MLP(Network):
 
     def no_decay(self) -> list[Tensor]:
         """Return the weights of the linear path beside hidden layers."""
-        return [self.linear.weight] if self.linear is not None and len(self.layers) else []
+        linear = list(self.linear.parameters()) if self.linear and len(self.layers) else []
+        return [weights for weights in linear if weights.ndim == 2]
 
     def linears(self) -> list[nn.Linear]:
         """Return the hidden and last layers, first to last."""

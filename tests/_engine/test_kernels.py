@@ -58,19 +58,24 @@ def test_activations_and_their_derivatives(kind):
 
 
 def test_fused_adam():
-    """torch._fused_adam_ makes the step of torch.optim.Adam, for a gradient over a divisor."""
-    weights, gradient = torch.randn(7, generator=generator()), torch.ones(7)
+    """torch._fused_adam_ makes the step of torch.optim.Adam, for a gradient over a divisor.
+
+    There is no first moment: what is written in its place may be the gradient.
+    """
+    weights = torch.randn(7, generator=generator())
     expected = nn.Parameter(weights.clone())
-    optimizer = torch.optim.Adam([expected], lr=0.1)
-    state = [torch.zeros(7), torch.zeros(7), torch.zeros(())]
-    scaled = 5 * gradient
-    update = kernels.adam_update(weights, scaled, state, 0.1, 5.0)
-    for _ in range(3):
-        scaled.fill_(5.0)  # the division is in place
-        expected.grad = gradient.clone()
+    optimizer = torch.optim.Adam([expected], lr=0.1, betas=(0.0, 0.999))
+    scaled = torch.zeros(7)
+    state = [scaled, torch.zeros(7), torch.zeros(())]
+    update = kernels.adam_update(weights, scaled, state, 5.0)
+    for rate in (0.1, 0.2, 0.05):
+        gradient = torch.randn(7, generator=generator())
+        scaled.copy_(5 * gradient)  # the division is in place
+        expected.grad = gradient
+        optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
         state[2].add_(1)
-        update()
+        update(lr=rate)
     torch.testing.assert_close(weights, expected.detach())
 
 

@@ -316,9 +316,12 @@ def test_a_place_for_rows_changes_nothing():
     one, other = (
         compiled(deepcopy(core), objective, generator(), learning_rate=0.1) for _ in range(2)
     )
+    for step in (one, other):
+        step.begin_epoch(0.0)
     for batch in x.split(20):
         one(batch)
         other(other.batch_buffer(len(batch)).copy_(batch))
+    assert one.end_epoch() == other.end_epoch()
     assert torch.equal(x, rows())
     assert torch.equal(one.weights, other.weights)
 
@@ -464,6 +467,7 @@ def test_factors_in_bfloat16(kind, custom, settings, monkeypatch):
             learning_rate=0.0,
             precision=precision,
         )
+        step.begin_epoch(0.0)
         with step.mode():
             step(rows().float())
         found[precision] = step.gradient.clone()

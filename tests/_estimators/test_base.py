@@ -8,7 +8,6 @@ import torch
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
 from skae._estimators import fitting
-from skae._training import trainer
 from skae.exceptions import ConvergenceError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -19,7 +18,7 @@ def test_batch_size_sets_the_number_of_steps(blobs, batch_size, monkeypatch):
     """One epoch takes as many steps as there are batches, the last one short."""
     monkeypatch.setattr(fitting, "epochs_per_call", lambda batch_size, n_rows: 1)
     model = AutoencoderTransformer(2, batch_size=batch_size, random_state=0).partial_fit(blobs)
-    _, _, n_steps, _ = model._optimizer
+    _, _, (n_steps, _, _), _ = model._optimizer
 
     assert n_steps == math.ceil(len(blobs) / batch_size)
 
@@ -40,13 +39,14 @@ def test_validation_fraction_sets_the_held_out_rows(blobs, fraction, monkeypatch
     """The loop is handed that share of the rows as validation set, and trains on the others."""
     sizes = []
 
-    def spy(step, rows, plan, **settings):
-        sizes.append((rows.n_rows, plan.rows.n_rows))
-        return train(step, rows, plan, **settings)
+    def spy(runs, plan, **settings):
+        sizes.extend((run.rows.n_rows, run.held_out.n_rows) for run in runs)
+        return train(runs, plan, **settings)
 
-    train = trainer.train
-    monkeypatch.setattr(trainer, "train", spy)
-    AutoencoderTransformer(2, validation_fraction=fraction, max_iter=1, random_state=0).fit(blobs)
+    train = fitting.train
+    monkeypatch.setattr(fitting, "train", spy)
+    settings = dict(early_stopping=True, max_iter=1, random_state=0)
+    AutoencoderTransformer(2, validation_fraction=fraction, **settings).fit(blobs)
 
     assert sizes == [(200 - 200 * fraction, 200 * fraction)]
 
@@ -90,14 +90,15 @@ def test_a_random_start_has_the_data_s_variance_as_noise(blobs, scale):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_weights_that_exploded_are_not_blamed_on_the_rows(kind, method, blobs, monkeypatch):
     """They are finite, and what they make of the training rows is not: training diverged."""
-    train = trainer.train
+    train = fitting.train
 
-    def explode(step, *arguments, **settings):
-        history = train(step, *arguments, **settings)
-        step.weights.fill_(1e30)
+    def explode(runs, *arguments, **settings):
+        history = train(runs, *arguments, **settings)
+        for run in runs:
+            run.step.weights.fill_(1e30)
         return history
 
-    monkeypatch.setattr(trainer, "train", explode)
+    monkeypatch.setattr(fitting, "train", explode)
     model = kind(2, max_iter=1, init="random", early_stopping=False, random_state=0)
     with pytest.raises(ConvergenceError, match=r"weights so large.*Lower learning_rate"):
         getattr(model, method)(blobs.astype(np.float32))

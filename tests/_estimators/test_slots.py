@@ -222,7 +222,8 @@ def test_kl_sparsity_reaches_its_target(digits, init):
         code_activation="logistic",
         penalty=KLSparsity(target=0.1),
         max_iter=150,
-        learning_rate=3e-3,
+        learning_rate=1e-2,
+        weight_decay=0.0,
         **{**QUICK, "hidden_layer_sizes": ()},
     ).fit(digits)
     codes = model.transform(digits)
@@ -234,7 +235,8 @@ def test_kl_sparsity_reaches_its_target(digits, init):
 
 def test_kl_sparsity_reaches_its_target_in_order(digits):
     """Penalties see all codes, also those that are not let through to the decoder."""
-    settings = dict(init="random", code_activation="logistic", max_iter=150, learning_rate=3e-3)
+    settings = dict(init="random", code_activation="logistic", max_iter=150, learning_rate=1e-2)
+    settings |= dict(weight_decay=0.0)
     model = AutoencoderTransformer(12, ordered=True, penalty=KLSparsity(0.1), **settings, **QUICK)
 
     assert np.abs(model.fit_transform(digits).mean(0) - 0.1).max() < 0.02
@@ -527,17 +529,18 @@ def scores_of_the_first(model, X):
 # -- schedules, clipping -----------------------------------------------------------------------
 
 
-def test_a_decaying_learning_rate_settles(blobs):
-    """A linear net from a random start comes closer to PCA than at the constant rate."""
+def test_training_settles_at_a_constant_rate_and_at_one_that_decays(blobs):
+    """A linear net from a random start comes close to PCA: averaging takes the decay's place."""
     settings = dict(hidden_layer_sizes=(), init="random", early_stopping=False, random_state=0)
-    settings = dict(settings, batch_size=20, max_iter=100)
+    settings = dict(settings, batch_size=20, max_iter=100, weight_decay=0.0)
     best = PCA(2).fit(blobs).explained_variance_ratio_.sum()
     gaps = [
         best - AutoencoderTransformer(2, learning_rate=rate, **settings).fit(blobs).score(blobs)
         for rate in (0.05, CosineDecay(0.05))
     ]
 
-    assert 0 <= gaps[1] < 0.1 * gaps[0]
+    assert min(gaps) >= 0
+    assert max(gaps) < 1e-3
 
 
 @pytest.mark.filterwarnings("ignore:. of 4 components are active:UserWarning")

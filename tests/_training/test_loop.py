@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from skae._data.batches import ResidentRows
+from skae._training.learner import Run
 from skae._training.loop import train
 from skae._training.step import Step
 from skae._training.validation import ValidationPlan, ValidationSet
@@ -35,7 +36,7 @@ class Setting:
         self.step = Step(self.core, objective, generator(), **settings)
         self.rows, validation = ResidentRows(rows[:40]), ResidentRows(rows[40:])
         self.validation = validation if held_out else None
-        self.losses = []
+        self.weights = []
 
     def run(self, script=None, **changes):
         """Train; `script` replaces the held-out losses, the start's first."""
@@ -44,17 +45,21 @@ class Setting:
         settings = dict(
             max_epochs=6,
             progress=lambda epoch: epoch / 6,
-            batch_size=16,
-            after_epoch=lambda: self.losses.append(self.step.weights.clone()),
         )
-        plan = ValidationPlan(self.validation, **{"stops_training": True, **plan})
+        after_epoch = changes.pop("after_epoch", lambda: self.weights.append(self.now()))
+        plan = ValidationPlan(**{"stops_training": True, **plan})
+        runs = [Run(self.step, self.rows, 16, self.validation, after_epoch)]
         remaining = iter(script or [])
 
         def losses(validation):
             return next(remaining) + torch.zeros(20, dtype=torch.float64)
 
         with patch.object(ValidationSet, "losses", losses) if script else nullcontext():
-            return train(self.step, self.rows, plan, **{**settings, **changes})
+            return train(runs, plan, **{**settings, **changes})
+
+    def now(self):
+        """Return a copy of the present weights."""
+        return self.step.weights.clone()
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -65,7 +70,7 @@ def test_the_best_epoch_is_kept():
 
     assert history.validation_loss_curve == [5.0, 3.0, 4.0, 6.0]
     assert history.best_loss == 3.0
-    assert torch.equal(setting.step.weights, setting.losses[1])
+    assert torch.equal(setting.step.weights, setting.weights[1])
 
 
 def test_training_stops_after_epochs_without_a_gain_of_tol():
@@ -106,11 +111,11 @@ def test_max_epochs_warns_only_while_the_loss_improves():
 def test_without_held_out_rows_all_epochs_run_and_the_last_is_kept():
     """No epoch is chosen, none is skipped."""
     setting = Setting(held_out=False)
-    history = setting.run(max_epochs=6)
+    history = setting.run(max_epochs=6, stops_training=False)
 
     assert history.n_epochs == 6
     assert history.best_loss == history.loss_curve[-1]
-    assert torch.equal(setting.step.weights, setting.losses[-1])
+    assert torch.equal(setting.step.weights, setting.weights[-1])
     assert history.loss_curve[-1] < history.loss_curve[0]
 
 
@@ -126,19 +131,19 @@ def test_without_early_stopping_the_last_epoch_is_weighed_against_the_start(gain
 
     assert history.n_epochs == 4
     assert history.validation_loss_curve == []
-    assert torch.equal(setting.step.weights, start if kept else setting.losses[-1])
+    assert torch.equal(setting.step.weights, start if kept else setting.weights[-1])
 
 
 def test_early_stopping_waits_for_weights_that_change():
-    """Epochs in which a weight is not yet what it will be do not count as waiting."""
+    """The first epoch of final weights is what later ones are compared with."""
     setting = Setting()
     setting.step.objective.terms[0].weight = LinearWarmup(0.5)
     script = [1.0, *[2.0] * 20]
     settings = dict(max_epochs=20, n_iter_no_change=3, progress=lambda epoch: epoch / 20)
-    assert setting.run(script, **settings).n_epochs == 13
+    assert setting.run(script, **settings).n_epochs == 11 + 3
 
     setting = Setting()
-    assert setting.run(script, **settings).n_epochs == 4
+    assert setting.run(script, **settings).n_epochs == 1 + 3
 
 
 @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
@@ -164,17 +169,28 @@ def test_the_start_is_left_only_for_a_gain_beyond_its_noise(gain, kept):
     assert history.best_loss == pytest.approx(0.0 if kept else -gain)
 
 
+class Spoiling(ResidentRows):
+    """Rows whose batches come with a weight that is not a number, in some epochs."""
+
+    def __init__(self, setting, is_bad):
+        super().__init__(setting.rows.values)
+        self.weights, self.is_bad, self.n_epochs = setting.step.weights, is_bad, 0
+
+    def epoch(self, *arguments):
+        """Spoil a weight after the first step, or do not."""
+        self.n_epochs += 1
+        for x in super().epoch(*arguments):
+            yield x
+            if self.is_bad(self.n_epochs):
+                self.weights[0] = float("nan")
+
+
 def test_divergence_is_recovered_at_a_smaller_learning_rate():
     """One bad epoch goes back to the epoch before, and training runs to its end."""
     setting = Setting(held_out=False)
-    calls = iter([False, False, True, *[False] * 20])
-
-    def spoil():
-        if next(calls):
-            setting.step.weights[0] = float("nan")
-
+    setting.rows = Spoiling(setting, lambda epoch: epoch == 3)
     with pytest.warns(ConvergenceWarning, match=r"diverged in epoch 3.*learning_rate=1.0e-03"):
-        history = setting.run(max_epochs=5, after_epoch=spoil)
+        history = setting.run(max_epochs=5, stops_training=False)
 
     assert history.n_epochs == 5
     assert bool(setting.step.weights.isfinite().all())
@@ -184,12 +200,9 @@ def test_divergence_is_recovered_at_a_smaller_learning_rate():
 def test_divergence_that_persists_is_an_error():
     """After two smaller learning rates the error names the epoch and the remedy."""
     setting = Setting(held_out=False)
-
-    def spoil():
-        setting.step.weights[0] = float("nan")
-
+    setting.rows = Spoiling(setting, lambda epoch: True)
     with pytest.raises(ConvergenceError, match=r"epoch 1.*1\.0e-04.*Lower learning_rate"):
-        setting.run(after_epoch=spoil)
+        setting.run(stops_training=False)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -202,7 +215,7 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(bad):
 
     assert history.validation_loss_curve == [5.0, 4.0]
     assert reported == [1, 2]
-    assert torch.equal(setting.step.weights, setting.losses[-1])
+    assert torch.equal(setting.step.weights, setting.weights[-1])
     assert setting.step.rate == pytest.approx(0.001)
 
 
@@ -232,9 +245,9 @@ def test_an_interrupt_between_batches_is_passed_on(compiled):
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
-    assert len(setting.losses) == 1
+    assert len(setting.weights) == 1
     assert bool(setting.step.weights.isfinite().all())
-    assert not torch.equal(setting.step.weights, setting.losses[0])
+    assert not torch.equal(setting.step.weights, setting.weights[0])
 
 
 class Stopped(torch.nn.Linear):

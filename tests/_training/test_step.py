@@ -53,29 +53,56 @@ def batches(n_steps, n_rows=23):
     return torch.randn(n_steps, n_rows, 5, generator=generator(1), dtype=torch.float64)
 
 
+def epoch(step, xs, progress=0.0):
+    """Take steps on batches and return the epoch's loss."""
+    step.begin_epoch(progress)
+    for x in xs:
+        step(x)
+    return step.end_epoch()
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_updates_are_those_of_torch_adamw(weight_decay):
-    """Thirty steps give the weights that torch.optim gives, biases without decay."""
+@pytest.mark.parametrize("max_grad_norm", [None, 0.5])
+def test_updates_are_those_of_schedule_free_adam(weight_decay, max_grad_norm):
+    """Steps of three epochs give what algorithm 1 of the paper gives, biases without decay.
+
+    It is written out here for lists of matrices. The rate changes between epochs, and its largest
+    value weighs the average; the first 100 steps are a warm-up.
+    """
     core, objective = make_core("autoencoder")
     reference = copy.deepcopy(core)
-    matrices = [p for p in reference.parameters() if p.ndim == 2]
-    biases = [p for p in reference.parameters() if p.ndim == 1]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": biases, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=0.01)
-    step = Step(
-        core, objective, generator(), learning_rate=0.01, weight_decay=weight_decay, compiled=False
-    )
-    for x in batches(30):
-        step(x)
-        optimizer.zero_grad()
-        objective(x, reference(x)).mean().backward()
-        optimizer.step()
+    settings = dict(learning_rate=LinearWarmup(1.0, 0.01, 0.03), max_grad_norm=max_grad_norm)
+    settings |= dict(weight_decay=weight_decay, compiled=False)
+    step = Step(core, objective, generator(), **settings)
 
-    for ours, theirs in zip(core.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    y = list(reference.parameters())
+    z, x_mean = ([p.detach().clone() for p in y] for _ in range(2))
+    second = [torch.zeros_like(p) for p in y]
+    t, total, largest, beta, beta2 = 0, 0.0, 0.0, 0.9, 0.999
+    for epoch, x in enumerate(batches(3 * 50).split(50)):
+        step.begin_epoch(epoch / 2)
+        for batch in x:
+            step(batch)
+            t += 1
+            rate = (0.03, 0.02, 0.01)[epoch] * min(t / 100, 1)
+            with torch.no_grad():
+                for p, iterate, mean in zip(y, z, x_mean, strict=True):
+                    p.copy_((1 - beta) * iterate + beta * mean)
+            gradients = torch.autograd.grad(objective(batch, reference(batch)).mean(), y)
+            norm = torch.cat([g.reshape(-1) for g in gradients]).norm()
+            shorter = 1.0 if max_grad_norm is None else min(1.0, max_grad_norm / float(norm))
+            largest = max(largest, rate)
+            total += t * largest**2
+            for i, g in enumerate(gradients):
+                g = g * shorter
+                second[i] = beta2 * second[i] + (1 - beta2) * g**2
+                direction = g / ((second[i] / (1 - beta2**t)).sqrt() + 1e-8)
+                decay = weight_decay if y[i].ndim == 2 else 0.0
+                z[i] = z[i] - rate * (direction + decay * y[i].detach())
+                x_mean[i] = x_mean[i] + t * largest**2 / total * (z[i] - x_mean[i])
+        step.end_epoch()
+        for ours, theirs in zip(core.parameters(), x_mean, strict=True):
+            torch.testing.assert_close(ours.detach(), theirs, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -87,9 +114,7 @@ def test_slices_of_a_batch_equal_the_whole(kind, dropout):
         core, objective = make_core(kind)
         settings = dict(learning_rate=0.01, dropout=dropout, slice_rows=slice_rows)
         step = Step(core, objective, generator(), **settings, compiled=False)
-        for x in batches(10):
-            step(x)
-        states.append((step.end_epoch(), core.state_dict()))
+        states.append((epoch(step, batches(10)), core.state_dict()))
 
     (whole_loss, whole), (sliced_loss, sliced) = states
     assert whole_loss == pytest.approx(sliced_loss, rel=1e-12)
@@ -134,7 +159,10 @@ def test_masks_keep_the_mean_of_what_comes_next():
 
 
 def test_dropout_and_the_bound_of_gradients_follow_schedules():
-    """A step takes both at the present progress: all one, or none of the other, at the ends."""
+    """A step takes both at the present progress: all one, or none of the other, at the ends.
+
+    The second moment of a first step is a thousandth of the gradient's square.
+    """
     (x,) = batches(1)
     moved = {}
     for progress in (0.0, 0.5, 1.0):
@@ -144,12 +172,12 @@ def test_dropout_and_the_bound_of_gradients_follow_schedules():
         step = Step(core, objective, generator(), learning_rate=0.01, **settings, compiled=False)
         drawn = []
         core.draw_noise = lambda *arguments, drawn=drawn: drawn.append(arguments[2]) or {}
-        step.begin_epoch(progress)
-        step(x)
+        epoch(step, [x], progress)
         assert drawn == [progress / 2]
         changes = [(core.state_dict()[name] - before[name]).abs().max() for name in before]
         moved[progress] = float(max(changes))
-        assert float(step.snapshot()[0].norm()) == pytest.approx(0.1 * progress, abs=1e-12)
+        norm = float((step.snapshot()[1].sum() / 0.001).sqrt())
+        assert norm == pytest.approx(progress, abs=1e-12)
 
     assert moved[0.0] == 0
     assert moved[1.0] > 0
@@ -172,22 +200,70 @@ def test_epoch_loss_is_the_mean_over_rows_and_starts_anew():
     step = Step(core, objective, generator(), learning_rate=1e-12, compiled=False)
     first, second = batches(2)
     expected = torch.cat([objective(x, core(x)) for x in (first, second[:5])]).mean().item()
-    step(first)
-    step(second[:5])
 
-    assert step.end_epoch() == pytest.approx(expected, rel=1e-6)
-    step(second)
-    assert step.end_epoch() == pytest.approx(objective(second, core(second)).mean().item(), 1e-6)
+    assert epoch(step, [first, second[:5]]) == pytest.approx(expected, rel=1e-6)
+    expected = objective(second, core(second)).mean().item()
+    assert epoch(step, [second]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_epoch_loss_is_nan_when_a_weight_is():
     """A weight that is not finite shows in the epoch's loss."""
     core, objective = make_core("autoencoder")
     step = Step(core, objective, generator(), learning_rate=0.01, compiled=False)
-    step(batches(1)[0])
     step.weights[3] = float("inf")
 
-    assert np.isnan(step.end_epoch())
+    assert np.isnan(epoch(step, []))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_is_evaluated_is_the_average(compiled):
+    """Outside of epochs the core has the mean of where the steps led, weighted by their number.
+
+    With a huge gradient and one weight, steps of the warm-up's lengths go straight on.
+    """
+    core = Autoencoder(MLP(1, 1, [], skip=False), MLP(1, 1, [], skip=False)).double()
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.zero_()
+        core.decoder.linear.bias.fill_(3.0)
+    step = Step(core, Objective(SquaredError()), generator(), learning_rate=1.0, compiled=compiled)
+    epoch(step, [torch.full((1, 1), -1e6, dtype=torch.float64)] * 3)
+    # the iterate is at 3 - .01, - .03, - .06, and these have weights 1 * .01**2, 2 * .02**2, ...
+    weights = np.array([1 * 1, 2 * 4, 3 * 9])
+    expected = weights @ [2.99, 2.97, 2.94] / weights.sum()
+    assert core.decoder.linear.bias.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_beginning_and_ending_an_epoch_without_steps_changes_nothing():
+    """The weights are the average bit for bit, and the iterate is as far from it as before."""
+    core, objective = make_core("autoencoder")
+    step = Step(core, objective, generator(), learning_rate=0.01, compiled=False)
+    epoch(step, batches(5))
+    before = step.snapshot()
+    for _ in range(3):
+        step._adam.begin()
+        assert not torch.equal(step.weights, before[3])
+        step._adam.end()
+    iterate, second, counts, weights, *_ = step.snapshot()
+    assert torch.equal(weights, before[3])
+    assert torch.equal(second, before[1])
+    assert torch.equal(counts, before[2])
+    torch.testing.assert_close(iterate, before[0], rtol=1e-10, atol=1e-14)
+
+
+def test_the_iterate_moves_with_the_average():
+    """Weights that are changed between epochs are where steps go on from."""
+    (x,) = batches(1)
+    core, objective = make_core("autoencoder")
+    step = Step(core, objective, generator(), learning_rate=0.01, compiled=False)
+    epoch(step, [x])
+    apart = step.snapshot()[0]
+    step.weights.add_(5.0)
+    moved = step.weights.clone()
+    step._adam.begin()
+    torch.testing.assert_close(step.weights, moved + 0.1 * apart, rtol=0, atol=1e-12)
+    step._adam.end()
+    assert torch.equal(step.weights, moved)
 
 
 def test_restoring_a_snapshot_repeats_the_same_steps():
@@ -195,29 +271,51 @@ def test_restoring_a_snapshot_repeats_the_same_steps():
     core, objective = make_core("vqvae")
     step = Step(core, objective, generator(), learning_rate=0.01, compiled=False)
     first, second, third = batches(3)
-    step(first)
+    epoch(step, [first])
     saved = step.snapshot()
-    step(second)
+    epoch(step, [second])
     once = copy.deepcopy(core.state_dict())
-    step(third)
+    epoch(step, [third])
     step.restore(saved)
-    step(second)
+    epoch(step, [second])
 
     for name, value in core.state_dict().items():
         assert torch.equal(value, once[name])
 
 
 def test_exported_optimizer_continues_exactly():
-    """Another step object with the exported state takes the same next step."""
+    """Another step object with the exported state takes the same next steps."""
     core, objective = make_core("vae")
     step = Step(core, objective, generator(), learning_rate=0.01, compiled=False)
-    first, second = batches(2)
-    step(first)
+    first, second, third = batches(3)
+    epoch(step, [first, third])
     twin_core = copy.deepcopy(core)
     twin = Step(twin_core, objective, generator(9), learning_rate=0.01, compiled=False)
     twin.import_optimizer(step.export_optimizer())
-    step(second)
-    twin(second)
+    for each in (step, twin):
+        epoch(each, [second, third])
 
     for name, value in core.state_dict().items():
         assert torch.equal(value, twin_core.state_dict()[name])
+
+
+@pytest.mark.parametrize("decays", [True, False])
+@pytest.mark.parametrize("hidden", [[8], []])
+def test_weight_decay_leaves_out_linear_paths_beside_hidden_layers(hidden, decays):
+    """Without a gradient it shrinks hidden layers, or all of a net that has none, and no bias.
+
+    The loss has no weight, so that decay is all that moves: by its share of the warm-up's rate.
+    """
+    core = Autoencoder(MLP(5, 2, hidden, skip=True), MLP(2, 5, hidden, skip=True)).double()
+    for parameter in core.parameters():
+        torch.nn.init.normal_(parameter, generator=generator())
+    before = copy.deepcopy(core.state_dict())
+    settings = dict(learning_rate=0.5, weight_decay=0.2 if decays else 0.0)
+    step = Step(core, Objective(SquaredError(0.0)), generator(), **settings)
+    epoch(step, batches(1))
+    exempt = {id(p) for net in (core.encoder, core.decoder) for p in net.no_decay()}
+    assert len(exempt) == (2 if hidden else 0)
+    for name, parameter in core.named_parameters():
+        shrinks = decays and parameter.ndim == 2 and id(parameter) not in exempt
+        kept = 1 - 0.5 / 100 * 0.2 if shrinks else 1.0
+        torch.testing.assert_close(parameter.detach(), before[name] * kept, rtol=1e-12, atol=0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skae._data.scaling import fit_scaling
+from skae._training.loop import train
 from skae._training.trainer import Trainer, make_shared_generator
 from skae._training.validation import ValidationPlan
 from skae.modules import Autoencoder, build_core
@@ -77,8 +78,8 @@ def test_a_fitted_net_is_what_was_learned_so_far(trainer, X):
     """Training goes on without it."""
     before = trainer.fitted_net()
     expected = codes(before, X)
-    settings = dict(max_epochs=2, batch_size=16, progress=lambda epoch: 0.0)
-    history = trainer.train(trainer.rows(X), ValidationPlan(), **settings)
+    runs = [trainer.run(trainer.rows(X), 16)]
+    history = train(runs, ValidationPlan(), max_epochs=2, progress=lambda epoch: 0.0)
     after = trainer.fitted_net()
 
     assert history.n_epochs == 2
@@ -90,7 +91,7 @@ def test_a_fitted_net_is_what_was_learned_so_far(trainer, X):
 def test_training_flushes_denormals_no_longer_than_it_lasts(trainer, X):
     """The caller's arithmetic is what it was."""
     tiny = torch.tensor([1e-40])
-    settings = dict(max_epochs=1, batch_size=16, progress=lambda epoch: 0.0)
-    trainer.train(trainer.rows(X), ValidationPlan(), **settings)
+    runs = [trainer.run(trainer.rows(X), 16)]
+    train(runs, ValidationPlan(), max_epochs=1, progress=lambda epoch: 0.0)
 
     assert float(tiny * 0.5) > 0

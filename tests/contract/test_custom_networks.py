@@ -192,18 +192,19 @@ def test_own_network_cannot_be_exchanged(model, blobs):
         model.set_params(encoder=torch.nn.Linear(6, width)).fit(blobs)
 
 
-def test_own_factory_is_called_once(model, blobs):
-    """A factory is not called again to transform, nor for a warm start."""
+@pytest.mark.parametrize(("early_stopping", "n_networks"), [(True, 1), ("auto", 5 + 1)])
+def test_own_factory_is_called_once_for_a_network(model, blobs, early_stopping, n_networks):
+    """A factory is not called again to transform, nor for a warm start; each fold has its own."""
     calls = []
 
     def factory(n_in, n_out):
         calls.append((n_in, n_out))
         return torch.nn.Linear(n_in, n_out)
 
-    model.set_params(encoder=factory, warm_start=True).fit(blobs)
+    model.set_params(encoder=factory, warm_start=True, early_stopping=early_stopping).fit(blobs)
     outputs(model, blobs)
     model.fit(blobs).transform(blobs)
-    assert len(calls) == 1
+    assert len(calls) == n_networks
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder"])

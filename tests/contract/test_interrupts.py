@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from skae._training.adam import Adam
+from skae._training.adam import ScheduleFreeAdam
 from tests.contract.checks import CALM, assert_same, assert_unfitted, outputs
 
 pytestmark = CALM
@@ -49,7 +49,7 @@ def test_interrupted_step(model, blobs, monkeypatch):
     model.set_params(batch_size=32)
     fresh, steps = clone(model), []
     before = joblib.hash(model.fit(blobs))
-    take = Adam.__call__
+    take = ScheduleFreeAdam.__call__
 
     def interrupted(self, *arguments, **options):
         steps.append(1)
@@ -57,7 +57,7 @@ def test_interrupted_step(model, blobs, monkeypatch):
             raise KeyboardInterrupt
         return take(self, *arguments, **options)
 
-    monkeypatch.setattr(Adam, "__call__", interrupted)
+    monkeypatch.setattr(ScheduleFreeAdam, "__call__", interrupted)
     for estimator in (fresh, model):
         with pytest.raises(KeyboardInterrupt):
             estimator.fit(-blobs)

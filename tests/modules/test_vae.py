@@ -183,9 +183,11 @@ def test_a_dispersion_learned_by_gradient_is_that_of_autograd(knows_variance):
         objective = Objective(own.likelihood, KLDivergence())
         source = torch.Generator().manual_seed(1)
         step = Step(own, objective, source, learning_rate=0.01, compiled=compiled)
+        step.begin_epoch(0.0)
         for _ in range(3):
             with step.mode():
                 step(x)
+        step.end_epoch()
         weights.append(step.weights.clone())
         assert step.is_compiled == (compiled is None and not knows_variance)
     torch.testing.assert_close(*weights, rtol=1e-10, atol=1e-10)

@@ -199,14 +199,24 @@ def by_autograd(core, objective, **settings):
 def after(step, x, progress=1.0, in_buffer=False):
     """Return the gradient of a first step, and the state and the loss after it, by name.
 
-    The gradient is Adam's first moment, which a first step makes of nothing else.
+    The gradient is noted on its way into the update, where it is made a mean over rows.
     """
+    gradients, update = [], step._adam
+
+    def noted(divisor):
+        gradients.append(step.gradient / divisor)
+        update(divisor)
+
+    noted.begin, noted.end, noted.state = update.begin, update.end, update.state
+    noted.set = update.set
+    step._adam = noted
     step.begin_epoch(progress)
     with step.mode():
         buffer = step.batch_buffer(len(x)) if in_buffer else None
         step(x if buffer is None else buffer.copy_(x))
-    gradient, _, _, weights, *buffers = step.snapshot()
     loss = torch.tensor(step.end_epoch(), dtype=torch.float64)
+    (gradient,) = gradients
+    _, _, _, weights, *buffers = step.snapshot()
     return {"gradient": gradient, "weights": weights, "loss": loss, "buffers": buffers}
 
 
