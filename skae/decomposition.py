@@ -613,7 +613,7 @@ class IncrementalPCA(_DropIn):
         self.verbose = verbose
 
     def _most_epochs(self, X: Any) -> int:
-        return 0 if self.n_components_ >= X.shape[1] else super()._most_epochs(X)
+        return 0 if self.n_components_ >= X.shape[1] else super(_DropIn, self)._most_epochs(X)
 
     def _wanted_components(self, X: Any) -> tuple[int, float | None]:
         wanted, (n_samples, n_features) = self.n_components, X.shape
