@@ -130,7 +130,8 @@ def train_on_all(
     left : bool
         Whether its start was left.
     """
-    recipe, every, found = fitting._recipe, np.arange(X.shape[0]), []
+    recipe, every = fitting._recipe, np.arange(X.shape[0])
+    found: list[tuple[float, int, tuple[Trainer, Any, bool], dict[str, Any]]] = []
     for _ in range(count_starts(*X.shape) if n_epochs else 1):
         fitting._recipe, fitting._wide = recipe, None
         trainer, fitting.mean_, rows = fitting._begin(X, every, generator)
