@@ -226,6 +226,7 @@ class Fitting(GuardedState, ABC):
             run = self._run(trainer, trainer.rows(rows_in, training), network.rows())
             budget = trainer.scaling, X.shape[0], max_epochs
             history = self._train([run], *budget, stops_training=True)
+            self._confirm(run, history)
             self._note_gain([network], history.best if first else None)
         self._finish(trainer, history, X, rows_in, held_out)
         return compared
@@ -275,7 +276,7 @@ class Fitting(GuardedState, ABC):
     ) -> History:
         """Train for all epochs; a start that competes is then compared on training rows."""
         validation = None
-        if max_epochs and self._recipe.starts_at_pca and not trainer.step.objective.adversarial:
+        if max_epochs and self._recipe.start_competes and not trainer.step.objective.adversarial:
             validation = trainer.rows(rows_in, training[:: -(-len(training) // _MOST_COMPARED)])
         run = self._run(trainer, trainer.rows(rows_in, training), validation)
         scaling, n_samples = trainer.scaling, rows_in.shape[0]
@@ -307,6 +308,9 @@ class Fitting(GuardedState, ABC):
 
     def _note_gain(self, networks: list[Compared], best: BestState | None) -> None:
         """Take note of what training has gained on rows that did not choose the epoch."""
+
+    def _confirm(self, run: Run, history: History) -> None:
+        """Go back to the start where a family asks for more than a gain on held-out rows."""
 
     def _partial_fit(self, X: Any) -> None:
         first = not self.__sklearn_is_fitted__()
@@ -535,7 +539,7 @@ class Fitting(GuardedState, ABC):
         n_epochs = most_epochs(self.max_iter, self.batch_size, n_samples)
         plan = ValidationPlan(
             stops_training,
-            start_competes=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
+            start_competes=self._recipe.start_competes or self.__sklearn_is_fitted__(),
             n_iter_no_change=patience(self.n_iter_no_change, self.batch_size, n_samples),
             tol=self._training_tol * self._recipe.loss_unit(scaling),
         )

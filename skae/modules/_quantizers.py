@@ -34,9 +34,12 @@ class Quantizer(nn.Module):
         The codebooks' vectors.
     owner : torch.Tensor of shape (n_codes,)
         Which codebook each of a row's integers belongs to.
+    n_stages : int
+        Number of stages, whose vectors add up.
     """
 
     owner: Tensor
+    n_stages: int = 1
 
     def __init__(self, n_codes: int) -> None:
         super().__init__()
@@ -50,6 +53,10 @@ class Quantizer(nn.Module):
         """Return the latent rows (batch, n_components) that codes (batch, n_codes) stand for."""
         codebook: Tensor = self.codebook  # type: ignore[assignment]
         return codebook[self.owner, codes].flatten(1)
+
+    def partial_sums(self, codes: Tensor) -> Tensor:
+        """Return what codes stand for after each stage, (batch, n_stages, n_components)."""
+        return self.lookup(codes)[:, None]
 
     def straight_through(self, z_e: Tensor, z: Tensor) -> Tensor:
         """Return `z` with the gradient of the encoder's output `z_e`."""
@@ -70,7 +77,7 @@ class Quantizer(nn.Module):
         """Move the codebooks by the batch's statistics."""
 
     def bind(
-        self, z_e: Tensor, z: Tensor, gradient: Tensor, *, updates: bool
+        self, z_e: Tensor, z: Tensor, gradient: Tensor, stages: Tensor, *, updates: bool
     ) -> tuple[Call, Call | None] | None:
         """Return what quantizes on fixed buffers, and what learns; None is for autograd.
 
@@ -80,6 +87,8 @@ class Quantizer(nn.Module):
             The encodings, and where to write the vectors that stand for them.
         gradient : torch.Tensor of shape (n_rows, n_components)
             Gradient of the objective in these vectors, which the second call takes and sets to 0.
+        stages : torch.Tensor of shape (n_rows, n_stages, n_components)
+            Where to write `partial_sums`. Of one stage it is a view of `z`.
         updates : bool
             Whether these are all rows of a step, so that `update` follows at once.
 
@@ -226,6 +235,10 @@ class VectorQuantizer(Quantizer):
             total = total + chosen[:, stage]
         return total.flatten(1)
 
+    def partial_sums(self, codes: Tensor) -> Tensor:
+        """Return what codes stand for after each stage, (batch, n_stages, n_components)."""
+        return self._chosen(codes).cumsum(1).flatten(2)
+
     def _parts(self, z: Tensor) -> Tensor:
         """Cut latent rows (batch, n_components) into vectors (n_parts, batch, code_dim)."""
         return z.reshape(len(z), self.n_parts, -1).transpose(0, 1)
@@ -272,17 +285,17 @@ class VectorQuantizer(Quantizer):
         self._sums.zero_()
 
     def bind(
-        self, z_e: Tensor, z: Tensor, gradient: Tensor, *, updates: bool
+        self, z_e: Tensor, z: Tensor, gradient: Tensor, stages: Tensor, *, updates: bool
     ) -> tuple[Call, Call | None]:
         """Return what quantizes on fixed buffers, and writes gradients if codebooks have them."""
         n_parts, size, _ = self.codebook.shape
         several = self.n_stages > 1 or self.shared or self.decay is None
         if several or n_parts * len(z_e) * size > _MOST_MATCHES:
-            return self._bind_stages(z_e, z, gradient, updates)
+            return self._bind_stages(z_e, z, gradient, stages, updates)
         return self._bind_one_stage(z_e, z, updates), None
 
     def _bind_stages(
-        self, z_e: Tensor, z: Tensor, gradient: Tensor, updates: bool
+        self, z_e: Tensor, z: Tensor, gradient: Tensor, stages: Tensor, updates: bool
     ) -> tuple[Call, Call | None]:
         found: list[Tensor] = []
         slot = self.codebook.grad  # None where codebooks follow moving averages
@@ -290,6 +303,8 @@ class VectorQuantizer(Quantizer):
         def assign() -> None:
             codes, vectors = self.quantize(z_e)
             z.copy_(vectors)
+            if self.n_stages > 1:
+                stages.copy_(self.partial_sums(codes))
             self.observe(z_e, codes)
             found[:] = [codes]
             if updates:
@@ -360,8 +375,9 @@ class VectorQuantizer(Quantizer):
         for stage in range(self.n_stages):
             own = self._codebooks_of(stage)
             vectors = left.flatten(0, 1)[None] if self.shared else left
-            self.codebook[own], counts = kmeans(vectors, size, generator)
-            self.mean_counts[own] = counts * (batch_size / len(z))
+            clusters = kmeans(vectors, size, generator)
+            self.codebook[own] = clusters.centres
+            self.mean_counts[own] = clusters.counts * (batch_size / len(z))
             left = left - self._assign(stage, left)[1]
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
 
