@@ -14,6 +14,8 @@ from .._data.rows import count_distinct
 from .._runtime.isolation import isolated_for
 from .._runtime.threads import threads_for
 from .._runtime.warnings import warn
+from .._training.trainer import Trainer
+from .._training.validation import ValidationSet
 from ..modules import Core
 from ..quantization import Quantization
 
@@ -63,12 +65,29 @@ def size_of_codebooks(wanted: int, rows: StreamedRows, *, asked: bool) -> int:
 
 def start_codebooks(core: Any, rows: Rows, batch_size: int, generator: Generator) -> None:
     """Start codebooks at k-means of encodings of training rows."""
-    quantizer = core.quantizer
+    z = encodings(core, rows, _rows_for_kmeans(core.quantizer), generator)
+    with threads_for(z.numel() * core.quantizer.codebook.shape[1] // _KMEANS_PIECES):
+        core.quantizer.start(z, batch_size, generator)
+
+
+def refine_codebooks(trainer: Trainer, rows: Rows) -> None:
+    """Let k-means of the encodings of all rows go on, if that lowers the loss.
+
+    Rows that were held out are among them, and so are codes that were too rare for their averages.
+    """
+    core, step, generator = trainer.core, trainer.step, trainer.generator
+    validation = ValidationSet(core, step.objective, rows, generator)
+    before, kept = validation.losses().mean(), step.snapshot()
+    z = encodings(core, rows, _rows_for_kmeans(core.quantizer), generator)
+    with threads_for(z.numel() * core.quantizer.codebook.shape[1] // _KMEANS_PIECES):
+        core.quantizer.refine(z, generator)
+    if validation.losses().mean() > before:
+        step.restore(kept)
+
+
+def _rows_for_kmeans(quantizer: Any) -> int:
     size, n_parts = quantizer.codebook.shape[1], quantizer.n_codes // quantizer.n_stages
-    n_rows = max(_KMEANS_ROWS_PER_CODE * size, _KMEANS_MATCHES // (n_parts * size))
-    z = encodings(core, rows, n_rows, generator)
-    with threads_for(z.numel() * size // _KMEANS_PIECES):
-        quantizer.start(z, batch_size, generator)
+    return max(_KMEANS_ROWS_PER_CODE * size, _KMEANS_MATCHES // (n_parts * size))
 
 
 def restart_dead_codes(core: Any, rows: Rows, threshold: float, generator: Generator) -> None:

@@ -292,6 +292,8 @@ class Fitting(GuardedState, ABC):
         self.validation_loss_curve_ = history.validation_loss_curve
         if self._wide is not None:
             self._wide.forget_the_last(trainer.core)
+        if history.n_epochs:
+            self._refine(trainer, rows_in)
         self._commit(trainer, history)
         del trainer
         with self._overflow_is_divergence(rows_in):
@@ -311,6 +313,9 @@ class Fitting(GuardedState, ABC):
 
     def _confirm(self, run: Run, history: History) -> None:
         """Go back to the start where a family asks for more than a gain on held-out rows."""
+
+    def _refine(self, trainer: Trainer, rows_in: Any) -> None:
+        """Learn what all rows say about a trained network, those held out too."""
 
     def _partial_fit(self, X: Any) -> None:
         first = not self.__sklearn_is_fitted__()

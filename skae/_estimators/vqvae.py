@@ -44,6 +44,7 @@ from ..quantization import Quantization
 from .base import GenerativeAutoencoder
 from .codebooks import (
     count_parts,
+    refine_codebooks,
     restart_dead_codes,
     size_of_codebooks,
     start_codebooks,
@@ -449,6 +450,10 @@ default="squared_error"
         threshold = self.dead_code_threshold
         if threshold > 0 and self._quantization.learned:
             restart_dead_codes(trainer.core, rows, threshold, trainer.generator)
+
+    def _refine(self, trainer: Trainer, rows_in: Any) -> None:
+        if self._quantization.learned:
+            refine_codebooks(trainer, trainer.rows(rows_in))
 
     def _confirm(self, run: Run, history: History) -> None:
         best = history.best

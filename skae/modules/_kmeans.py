@@ -16,7 +16,7 @@ _MOST_MATCHES = 2**18
 # Lloyd's iteration ends when centres move by less than this fraction of a feature's variance.
 _TOL, _MOST_ITERATIONS = 1e-4, 100
 # So often some of the centres, one of so many, are moved, unless that is more work than this.
-_MOST_ROUNDS, _CENTRES_PER_MOVE, _WORK_OF_ROUNDS = 10, 16, 2**30
+_MOST_ROUNDS, _CENTRES_PER_MOVE, _WORK_OF_ROUNDS = 20, 16, 2**30
 
 
 def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
@@ -106,7 +106,9 @@ class Clusters(NamedTuple):
         return self.distances.double().sum(1)
 
 
-def kmeans(vectors: Tensor, n_centres: int, generator: Generator) -> Clusters:
+def kmeans(
+    vectors: Tensor, n_centres: int, generator: Generator, centres: Tensor | None = None
+) -> Clusters:
     """Cluster each set of vectors: greedy k-means++ [1]_, Lloyd's iteration, moves of centres.
 
     Where Lloyd's iteration has ended, the centres that can best be missed move to vectors that are
@@ -121,6 +123,8 @@ def kmeans(vectors: Tensor, n_centres: int, generator: Generator) -> Clusters:
         Number of centres per set. Beyond the number of distinct vectors they repeat.
     generator : torch.Generator
         Source of the draws, on the CPU.
+    centres : torch.Tensor of shape (n_sets, n_centres, dim), default=None
+        Where to go on from, in k-means++'s place.
 
     Returns
     -------
@@ -132,7 +136,8 @@ def kmeans(vectors: Tensor, n_centres: int, generator: Generator) -> Clusters:
        sections 2.2 and 5.
     .. [2] Fritzke, "Breathing K-Means", 2020.
     """
-    best = _converged(vectors, _spread(vectors, n_centres, generator))
+    centres = _spread(vectors, n_centres, generator) if centres is None else centres
+    best = _converged(vectors, centres)
     n_moved = max(1, n_centres // _CENTRES_PER_MOVE)
     n_rounds = min(_MOST_ROUNDS, _WORK_OF_ROUNDS // max(vectors.numel() * n_centres, 1))
     for _ in range(n_rounds):

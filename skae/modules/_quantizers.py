@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -65,6 +65,9 @@ class Quantizer(nn.Module):
     @abstractmethod
     def start(self, z: Tensor, batch_size: int, generator: Generator) -> None:
         """Start the codebooks for encodings `z`, (n_rows, n_components), and such batches."""
+
+    def refine(self, z: Tensor, generator: Generator) -> None:
+        """Move the codebooks, after training, to where encodings `z` are."""
 
     def observe(self, z: Tensor, codes: Tensor) -> None:
         """Add a slice's assignments, z (batch, n_components), to the batch's statistics."""
@@ -371,13 +374,26 @@ class VectorQuantizer(Quantizer):
 
         The averages are left as for batches of `batch_size` rows.
         """
+        vectors_per_row = self.n_codes / len(self.codebook)
+        self.mean_counts.fill_(batch_size * vectors_per_row / self.codebook.shape[1])
+        self._cluster(z, generator, [None] * self.n_stages)
+
+    @torch.no_grad()
+    def refine(self, z: Tensor, generator: Generator) -> None:
+        """Let k-means of encodings go on from the codebooks, stage by stage."""
+        own = map(self._codebooks_of, range(self.n_stages))
+        self._cluster(z, generator, [self.codebook[each].detach() for each in own])
+
+    def _cluster(self, z: Tensor, generator: Generator, centres: Sequence[Tensor | None]) -> None:
+        """Set codebooks to k-means of encodings that starts at each stage's centres, if any."""
         left, size = self._parts(z), self.codebook.shape[1]
         for stage in range(self.n_stages):
             own = self._codebooks_of(stage)
             vectors = left.flatten(0, 1)[None] if self.shared else left
-            clusters = kmeans(vectors, size, generator)
+            clusters = kmeans(vectors, size, generator, centres[stage])
             self.codebook[own] = clusters.centres
-            self.mean_counts[own] = clusters.counts * (batch_size / len(z))
+            total = self.mean_counts[own].sum(1, keepdim=True)
+            self.mean_counts[own] = clusters.counts * (total / vectors.shape[1])
             left = left - self._assign(stage, left)[1]
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
 
