@@ -174,8 +174,6 @@ STAGES = [{}, {"n_stages": 2}, {"n_stages": 2, "shared": True}]
 
 
 @pytest.mark.parametrize("settings", STAGES, ids=str)
-    "settings", [{}, {"n_stages": 2}, {"n_stages": 2, "shared": True}], ids=str
-)
 def test_refining_goes_on_from_the_codebooks(settings):
     """It lowers the error that random codebooks have, and keeps the number of rows of averages."""
     z = torch.randn(200, 4, generator=generator(3))
