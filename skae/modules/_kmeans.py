@@ -84,21 +84,21 @@ class Clusters(NamedTuple):
     ----------
     centres : torch.Tensor of shape (n_sets, n_centres, dim)
         The centres.
-    index : torch.Tensor of int of shape (n_sets, n_vectors)
+    owners : torch.Tensor of int of shape (n_sets, n_vectors)
         Each vector's nearest centre.
     distances : torch.Tensor of shape (n_sets, n_vectors)
         Its squared distance to that.
     """
 
     centres: Tensor
-    index: Tensor
+    owners: Tensor
     distances: Tensor
 
     @property
     def counts(self) -> Tensor:
         """Number of vectors of each centre, (n_sets, n_centres)."""
         counts = self.centres.new_zeros(self.centres.shape[:2])
-        return counts.scatter_add_(1, self.index, counts.new_ones(1).expand_as(self.index))
+        return counts.scatter_add_(1, self.owners, counts.new_ones(1).expand_as(self.owners))
 
     @property
     def errors(self) -> Tensor:

@@ -153,7 +153,7 @@ def test_kmeans_converges(n_rows, size):
     vectors = torch.randn(2, n_rows, 3, generator=generator())
     found = kmeans(vectors, size, generator(1))
     distances = (vectors[:, :, None] - found.centres[:, None]).square().sum(3)
-    counts, sums = totals(vectors, found.index, size)
+    counts, sums = totals(vectors, found.owners, size)
     used = counts > 0
 
     torch.testing.assert_close(found.distances, distances.min(2).values, atol=1e-5, rtol=1e-5)
