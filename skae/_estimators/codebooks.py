@@ -17,6 +17,7 @@ from .._runtime.warnings import warn
 from .._training.trainer import Trainer
 from .._training.validation import ValidationSet
 from ..modules import Core
+from ..objectives._objective import bound_by
 from ..quantization import Quantization
 
 _CODE_DIM = 4
@@ -25,6 +26,8 @@ _KMEANS_MATCHES, _KMEANS_ROWS_PER_CODE = 2**25, 40
 _RESTART_ROWS_PER_CODE = 4
 # k-means is made of pieces, each of about this share of an iteration's work.
 _KMEANS_PIECES = 10
+# A quantizer of the user's with one of these of its own is refined as it says, or not at all.
+_STARTING = "start", "nearest", "lookup"
 # A warning is given where a smaller fraction of the codes is in use.
 _LEAST_USE = 0.1
 
@@ -80,7 +83,7 @@ def refine_codebooks(trainer: Trainer, rows: Rows) -> None:
     before, kept = validation.losses().mean(), step.snapshot()
     z = encodings(core, rows, _rows_for_kmeans(core.quantizer), generator)
     with threads_for(z.numel() * core.quantizer.codebook.shape[1] // _KMEANS_PIECES):
-        core.quantizer.refine(z, generator)
+        bound_by(core.quantizer, _STARTING, "refine")(z, generator)
     if validation.losses().mean() > before:
         step.restore(kept)
 

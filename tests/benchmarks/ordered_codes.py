@@ -1,7 +1,7 @@
 """Scores of the first k codes that were trained in order, next to nets trained for k codes.
 
     python tests/benchmarks/ordered_codes.py
-    python tests/benchmarks/ordered_codes.py --data FOLDER --methods "k ** -0.5" geometric
+    python tests/benchmarks/ordered_codes.py --data FOLDER --methods "k ** -0.6, all twice" geometric
 
 Without a folder rows are scikit-learn's digits, three quarters of them for training, and there are
 8 codes; FOLDER holds ``mnist.npz`` as for ``mnist.py``, and there are 16. The methods say how many
@@ -36,7 +36,13 @@ def one_more_at_a_time(done, k):
     return k**-0.25 * (k <= 1 + int(min(done / 0.4, 1) * (len(k) - 1)))
 
 
+def with_all_twice(k):
+    """Return weights that fall, with twice that of all codes."""
+    return k**-0.6 * np.where(k == k[-1], 2, 1)
+
+
 METHODS = {
+    "k ** -0.6, all twice": lambda done, k, errors: with_all_twice(k),
     "k ** -0.5": lambda done, k, errors: k**-0.5,
     "all alike": lambda done, k, errors: k**0.0,
     "geometric": lambda done, k, errors: 0.9**k,
