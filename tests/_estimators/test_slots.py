@@ -497,7 +497,7 @@ def test_corruption_of_ones_own_may_draw_as_torch_does(digits):
 
 @pytest.mark.parametrize("n_components", [2, 4, 16])
 def test_first_codes_are_drawn_more_often(n_components):
-    """As many rows use k codes as k ** -0.6 says, and twice as many use all, by a chi-square test."""
+    """As many rows use k codes as k ** -0.6 says, and all twice as often, by chi-square."""
     core = Autoencoder(MLP(5, 4, []), MLP(4, 5, []), ordered=True, n_components=n_components)
     kept = core.draw_noise(100_000, torch.Generator().manual_seed(0))["kept"]
     weights = np.arange(1, n_components + 1) ** -0.6

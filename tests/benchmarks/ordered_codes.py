@@ -1,7 +1,7 @@
 """Scores of the first k codes that were trained in order, next to nets trained for k codes.
 
     python tests/benchmarks/ordered_codes.py
-    python tests/benchmarks/ordered_codes.py --data FOLDER --methods "k ** -0.6, all twice" geometric
+    python tests/benchmarks/ordered_codes.py --data FOLDER --methods "k ** -0.5" geometric
 
 Without a folder rows are scikit-learn's digits, three quarters of them for training, and there are
 8 codes; FOLDER holds ``mnist.npz`` as for ``mnist.py``, and there are 16. The methods say how many
