@@ -406,9 +406,18 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def restart_dead(self, z: Tensor, threshold: float, generator: Generator) -> None:
-        """Move codes that have fallen out of use onto encodings drawn from `z`."""
-        mean, dead = self.mean_counts.mean(1, keepdim=True), self._dead(threshold)
-        targets = self._targets(z, self.nearest(z))
+        """Move codes that have fallen out of use onto encodings drawn from `z`.
+
+        A code stays if its vectors, left to the code next to it, would cost more than those of a
+        code do on average: it stands for few that are far from others.
+        """
+        mean, codes = self.mean_counts.mean(1, keepdim=True), self.nearest(z)
+        targets, pooled = self._targets(z, codes), self._pooled(codes)
+        chosen = self.codebook.gather(1, pooled[:, :, None].expand_as(targets))
+        error = (targets - chosen).square().sum(2).mean(1, keepdim=True)
+        gaps = torch.cdist(self.codebook, self.codebook).square()
+        gaps.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+        dead = self._dead(threshold) & (self.mean_counts * gaps.amin(2) <= mean * error)
         drawn = draw_vectors(targets, self.codebook.shape[1], generator)
         self.codebook.copy_(torch.where(dead[:, :, None], drawn, self.codebook))
         self.mean_counts.copy_(torch.where(dead, mean, self.mean_counts))

@@ -189,6 +189,19 @@ def test_refining_goes_on_from_the_codebooks(settings):
     torch.testing.assert_close(error[1], float((quantizer.quantize(z)[1] - z).square().sum()))
 
 
+def test_a_code_of_few_far_vectors_is_no_dead_one():
+    """A code that hardly any row uses is restarted, unless no other is near its vectors."""
+    quantizer = VectorQuantizer(1, 4, 1)
+    quantizer.codebook.copy_(torch.tensor([[[0.0], [1.0], [0.5], [100.0]]]))
+    quantizer.mean_counts.copy_(torch.tensor([[10.0, 10.0, 0.01, 0.01]]))
+    z = torch.rand(100, 1, generator=generator()).round() + 0.1
+    quantizer.restart_dead(z, 0.05, generator())
+    moved = quantizer.codebook.flatten()
+
+    assert moved[[0, 1, 3]].tolist() == [0.0, 1.0, 100.0]
+    assert moved[2] in z
+
+
 @pytest.mark.parametrize("n_stages", [1, 3])
 def test_partial_sums_are_those_of_the_first_stages(n_stages):
     """Each is what a quantizer without the later stages looks up."""
