@@ -178,8 +178,8 @@ class VQVAETransformer(LinearView, GenerativeAutoencoder):
         Weight of the commitment loss. With less, the encoder stretches until the square of its
         scale makes up for it, and codebooks follow late.
     dead_code_threshold : float, default=0.05
-        A code is restarted when it is used less than this fraction of its codebook's mean use; 0
-        restarts none.
+        A code is restarted when it is used less than this fraction of its codebook's mean use, and
+        its rows are not far from all other codes; 0 restarts none.
     quantizer : {"vector", "residual", "finite_scalar"} or Quantization, default="vector"
         How vectors become integers: the nearest code; the nearest code and that of what it leaves
         over (two stages); each component rounded to a few levels; or an object of
