@@ -18,7 +18,8 @@ from .layers import multiplied, write_network
 from .program import Call, Program, Signal
 
 # The methods that say what a quantizer or a core does; see `bound_by`.
-_QUANTIZING = "nearest", "quantize", "lookup", "straight_through", "observe", "update"
+_LOOKING_UP = "nearest", "quantize", "lookup", "partial_sums"
+_QUANTIZING = *_LOOKING_UP, "straight_through", "observe", "update"
 _PASSING = "forward", "encode", "observe", "update"
 
 

@@ -13,9 +13,10 @@ from torch import Generator, Tensor
 from .._data.batches import Rows
 from .._data.rows import sum_of_squares
 from .._training.defaults import count_starts
+from .._training.learner import Run
 from .._training.loop import History
 from .._training.trainer import Trainer
-from .._training.validation import BestState
+from .._training.validation import BestState, ValidationSet
 from .recipe import Recipe
 from .wide import WideFit
 
@@ -163,3 +164,17 @@ def gain(networks: Sequence[Compared], best: BestState, device: torch.device) ->
     for network, snapshot in zip(networks, kept.snapshot, strict=True):
         network.trainer.step.restore(snapshot)
     return (before - now) / total if total else 0.0
+
+
+def training_gain(run: Run, best: BestState) -> float:
+    """Return the mean loss of training rows at the start minus that in the state that is kept.
+
+    The network is left in the latter.
+    """
+    step, kept = run.step, best.choose()
+    validation = ValidationSet(step.core, step.objective, run.rows, step.generator, step.corrupt)
+    losses = []
+    for state in (best.start, kept):
+        step.restore(state.snapshot[0])
+        losses.append(float(validation.losses().mean()))
+    return losses[0] - losses[1]

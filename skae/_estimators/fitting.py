@@ -232,6 +232,7 @@ class Fitting(GuardedState, ABC):
             run = self._run(trainer, trainer.rows(rows_in, training), network.rows())
             budget = trainer.scaling, X.shape[0], max_epochs
             history = self._train([run], *budget, stops_training=True)
+            self._confirm(run, history)
             self._note_gain([network], history.best if first else None)
         self._finish(trainer, history, X, rows_in, held_out)
         return compared
@@ -249,7 +250,7 @@ class Fitting(GuardedState, ABC):
         if too_many or not self._most_epochs(X):
             return []
         order = torch.randperm(n_samples, generator=generator, device="cpu").numpy()
-        return [np.sort(order[i * each : (i + 1) * each]) for i in range(n_folds)]
+        return [np.sort(fold) for fold in np.array_split(order, -(-n_samples // each))[:n_folds]]
 
     def _preferred_recipe(self, X: Any, generator: Generator) -> Recipe:
         """Return the recipe that held-out rows prefer, of 1500 rows at most."""
@@ -289,7 +290,7 @@ class Fitting(GuardedState, ABC):
     ) -> History:
         """Train for all epochs; a start that competes is then compared on training rows."""
         validation = None
-        if max_epochs and self._recipe.starts_at_pca and not trainer.step.objective.adversarial:
+        if max_epochs and self._recipe.start_competes and not trainer.step.objective.adversarial:
             validation = trainer.rows(rows_in, training[:: -(-len(training) // _MOST_COMPARED)])
         run = self._run(trainer, trainer.rows(rows_in, training), validation)
         scaling, n_samples = trainer.scaling, rows_in.shape[0]
@@ -305,6 +306,8 @@ class Fitting(GuardedState, ABC):
         self.validation_loss_curve_ = history.validation_loss_curve
         if self._wide is not None:
             self._wide.forget_the_last(trainer.core)
+        if history.n_epochs:
+            self._refine(trainer, rows_in)
         self._commit(trainer, history)
         del trainer
         with self._overflow_is_divergence(rows_in):
@@ -321,6 +324,12 @@ class Fitting(GuardedState, ABC):
 
     def _note_gain(self, networks: list[Compared], best: BestState | None) -> None:
         """Take note of what training has gained on rows that did not choose the epoch."""
+
+    def _confirm(self, run: Run, history: History) -> None:
+        """Go back to the start where a family asks for more than a gain on held-out rows."""
+
+    def _refine(self, trainer: Trainer, rows_in: Any) -> None:
+        """Learn what all rows say about a trained network, those held out too."""
 
     def _partial_fit(self, X: Any) -> None:
         first = not self.__sklearn_is_fitted__()
@@ -556,7 +565,7 @@ class Fitting(GuardedState, ABC):
         n_epochs = most_epochs(self.max_iter, self.batch_size, n_samples)
         plan = ValidationPlan(
             stops_training,
-            start_competes=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
+            start_competes=self._recipe.start_competes or self.__sklearn_is_fitted__(),
             n_iter_no_change=patience(self.n_iter_no_change, self.batch_size, n_samples),
             tol=self._training_tol * self._recipe.loss_unit(scaling),
         )

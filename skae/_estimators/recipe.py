@@ -65,6 +65,11 @@ class Recipe:
         """Whether the start already is a model of the rows."""
         return self.starts_at_pca and not self.loss.raw_target
 
+    @property
+    def start_competes(self) -> bool:
+        """Whether the start is kept unless training is better: PCA, or k-means of encodings."""
+        return self.starts_at_pca or bool(self.quantization and self.quantization.learned)
+
     def objective(self, scaling: Scaling, device: torch.device) -> Objective:
         """Return what is minimised, for rows in scaled units on a device."""
         loss = for_scaled_rows(self.loss, scaling.center, scaling.scale, device)
@@ -117,5 +122,6 @@ def _one_row() -> Buffers:
     """Return buffers of one row with one feature and one code."""
     names = "x_hat", "z", "z_e", "mean", "log_variance"
     outputs = SimpleNamespace(**{name: torch.zeros(1, 1, device="cpu") for name in names})
+    outputs.z_stages = torch.zeros(1, 1, 1, device="cpu")
     outputs.dispersion = torch.ones((), device="cpu")
     return Buffers(outputs.x_hat, outputs, outputs, 1.0)

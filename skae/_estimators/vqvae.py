@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
-from torch import Generator, Tensor
+from torch import Generator
 
 from .._data.batches import Rows, StreamedRows
 from .._data.codes import (
@@ -22,7 +22,7 @@ from .._data.codes import (
     count_codes,
     one_hot,
 )
-from .._data.rows import count_distinct, dense
+from .._data.rows import dense
 from .._data.scaling import Scaling
 from .._inference.integer_codes import decode_integers, look_up
 from .._init.pca import PrincipalAxes, start_at_axes
@@ -30,18 +30,26 @@ from .._latent.basis import sorted_basis
 from .._latent.density import completed, draw_from_density, fit_gaussian
 from .._latent.noise import ResidualNoise
 from .._runtime.device import evaluation_device
-from .._runtime.isolation import isolated_for
-from .._runtime.threads import threads_for
-from .._runtime.warnings import warn
 from .._sklearn.inputs import check_codes
 from .._sklearn.params import Constraints, Kind, OneOf, integer, real, real_beside_integers
 from .._training.defaults import rows_per_batch
+from .._training.learner import Run
+from .._training.loop import History
 from .._training.trainer import Trainer
 from ..modules import Core, perplexity
 from ..modules._vqvae import assembled
 from ..objectives import Loss, Schedule
 from ..priors import CodePrior
 from ..quantization import Quantization
+from .codebooks import (
+    count_parts,
+    refine_codebooks,
+    restart_dead_codes,
+    size_of_codebooks,
+    start_codebooks,
+    warn_of_unused,
+)
+from .cross_fit import training_gain
 from .fitting import Encoding, kept, same
 from .hints import (
     ActivationName,
@@ -61,12 +69,7 @@ from .pca_attributes import directions_of
 from .recipe import Recipe
 from .slots import LOSSES, PRIORS, QUANTIZER_CONSTRAINTS, QUANTIZERS, SLOT_CONSTRAINTS, resolve
 
-_CODE_DIM = 4
 _CODEBOOK_SIZE = 256
-_KMEANS_ROWS_PER_CODE = 40
-_RESTART_ROWS_PER_CODE = 4
-# k-means is made of pieces, each of about this share of an iteration's work.
-_KMEANS_PIECES = 10
 _PRIOR = Kind(
     "an object with fit, sample and log_prob",
     lambda value: (
@@ -74,10 +77,6 @@ _PRIOR = Kind(
         and all(hasattr(value, name) for name in ("fit", "sample", "log_prob"))
     ),
 )
-
-
-# A warning is given where a smaller fraction of the codes is in use.
-_LEAST_USE = 0.1
 # So many training rows, and values, at most are decoded to measure the noise.
 _MOST_ROWS_MEASURED, _MOST_VALUES_MEASURED = 10_000, 2**22
 
@@ -143,8 +142,8 @@ class VQVAETransformer(LinearView):
         when 5 rows are at most half of X; with fewer rows the PCA start is kept. Of fewer than 2000
         rows "auto" holds out a fifth at a time: folds decide how many epochs to train for, and then
         a network is trained on all rows (for an int `n_components`). False trains for
-        `max_iter` epochs and keeps the last, unless what it started from, PCA or the last fit,
-        serves training rows as well.
+        `max_iter` epochs and keeps the last, unless what it started from, PCA with k-means or the
+        last fit, serves training rows as well.
     validation_fraction : float, default=0.1
         Fraction of X to hold out where it is not cross-fitted; "auto" holds out at least 5 rows.
     n_iter_no_change : int or "auto", default="auto"
@@ -176,11 +175,12 @@ class VQVAETransformer(LinearView):
         loss.
     decay : float, default=0.99
         Decay of the codebooks' moving averages, per batch. Of no effect on gradients.
-    commitment_weight : float, default=0.25
-        Weight of the commitment loss.
+    commitment_weight : float, default=1.0
+        Weight of the commitment loss. With less, the encoder stretches until the square of its
+        scale makes up for it, and codebooks follow late.
     dead_code_threshold : float, default=0.05
-        A code is restarted when it is used less than this fraction of its codebook's mean use; 0
-        restarts none.
+        A code is restarted when it is used less than this fraction of its codebook's mean use, and
+        its rows are not far from all other codes; 0 restarts none.
     quantizer : {"vector", "residual", "finite_scalar"} or Quantization, default="vector"
         How vectors become integers: the nearest code; the nearest code and that of what it leaves
         over (two stages); each component rounded to a few levels; or an object of
@@ -240,7 +240,7 @@ default="squared_error"
     loss_curve_ : list of float
         Mean of the objective per row, in the network's units, per epoch.
     validation_loss_curve_ : list of float
-        The same on the held-out rows.
+        Mean of `loss` per held-out row, without the distances between encodings and codes.
     best_loss_ : float
         Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
         last epoch or of the start that was kept, infinity if there was neither.
@@ -339,7 +339,7 @@ default="squared_error"
         codebook_size: int | Auto = "auto",
         codebook_update: Literal["ema", "gradient"] = "ema",
         decay: float = 0.99,
-        commitment_weight: float = 0.25,
+        commitment_weight: float = 1.0,
         dead_code_threshold: float = 0.05,
         quantizer: QuantizerName | Quantization = "vector",
         encode: Literal["vectors", "codes", "onehot"] = "vectors",
@@ -381,7 +381,7 @@ default="squared_error"
         self.prior = prior
 
     def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
-        n_parts = self._count_parts(self.n_components_)
+        n_parts = count_parts(self.n_codes, self.n_components_)
         build = partial(
             deepcopy(self._quantization).build,
             n_parts,
@@ -391,35 +391,16 @@ default="squared_error"
         )
         return partial(assembled, build=build)
 
-    def _count_parts(self, k: int) -> int:
-        """Return the number of vectors that a row of k components is cut into, a divisor of k."""
-        if not isinstance(self.n_codes, str):
-            if k % self.n_codes:
-                raise ValueError(
-                    f"n_codes={self.n_codes} does not divide n_components={k}: the code vectors "
-                    "would differ in length. Change one of them, or use n_codes='auto'."
-                )
-            return int(self.n_codes)
-        divisors = [n for n in range(1, k + 1) if k % n == 0]
-        return min(divisors, key=lambda n: abs(math.log(n * _CODE_DIM / k)))
-
     def _divisible(self, k: int, most: int) -> int:
         n = 1 if isinstance(self.n_codes, str) else int(self.n_codes)
         return min(-(-k // n), max(most // n, 1)) * n
 
     def _size_of_codebooks(self, rows: StreamedRows | None) -> int:
-        """Return the number of vectors per codebook: at most that of distinct training rows."""
+        """Return the number of vectors per codebook."""
         wanted = self._largest_codebook()
         if rows is None or not self._quantization.learned:
             return wanted
-        n_distinct = count_distinct(rows.X, rows.index, wanted)
-        if n_distinct < wanted and self.codebook_size != "auto":
-            warn(
-                f"codebook_size={wanted} is larger than the number of distinct training rows: "
-                f"codebooks have {n_distinct} vectors. Lower it, or use codebook_size='auto'.",
-                UserWarning,
-            )
-        return n_distinct
+        return size_of_codebooks(wanted, rows, asked=self.codebook_size != "auto")
 
     def _make_recipe(self) -> Recipe:
         quantization = resolve(self.quantizer, QUANTIZERS)
@@ -438,7 +419,7 @@ default="squared_error"
 
     def _check_codes(self, quantization: Quantization) -> None:
         k = self.n_components
-        code_dim = None if k is None or k < 1 else int(k) // self._count_parts(int(k))
+        code_dim = None if k is None or k < 1 else int(k) // count_parts(self.n_codes, int(k))
         quantization.check(self._largest_codebook(), code_dim)
 
     @property
@@ -459,35 +440,27 @@ default="squared_error"
         generator: Generator,
     ) -> None:
         if axes is not None:
-            axes = axes.shared_out(self._count_parts(len(axes.variances)))
+            axes = axes.shared_out(count_parts(self.n_codes, len(axes.variances)))
         start_at_axes(core, axes, self._recipe.loss, scaling)
 
     def _start_codes(self, core: Any, rows: StreamedRows, generator: Generator) -> None:
-        _, size, _ = core.quantizer.codebook.shape
-        z = self._encodings(core, rows, _KMEANS_ROWS_PER_CODE * size, generator)
-        with threads_for(z.numel() * size // _KMEANS_PIECES):
-            core.quantizer.start(z, rows_per_batch(self.batch_size, rows.n_rows), generator)
-
-    @torch.no_grad()
-    def _encodings(self, core: Any, rows: Rows, n_rows: int, generator: Generator) -> Tensor:
-        """Return what the encoder makes of some training rows, (n_rows, n_components)."""
-        core.eval()
-        encodings = []
-        for x in rows.sample(n_rows, generator):
-            with isolated_for(core, x):
-                encodings.append(core.encoder(x))
-        core.train()
-        return torch.cat(encodings)
+        batch_size = rows_per_batch(self.batch_size, rows.n_rows)
+        start_codebooks(core, rows, batch_size, generator)
 
     def _after_epoch(self, trainer: Trainer, rows: Rows) -> None:
-        if self.dead_code_threshold == 0 or not self._quantization.learned:
-            return
-        quantizer = trainer.core.quantizer
-        if not quantizer.has_dead(self.dead_code_threshold):
-            return
-        n_rows = _RESTART_ROWS_PER_CODE * quantizer.codebook.shape[1]
-        z = self._encodings(trainer.core, rows, n_rows, trainer.generator)
-        quantizer.restart_dead(z, self.dead_code_threshold, trainer.generator)
+        threshold = self.dead_code_threshold
+        if threshold > 0 and self._quantization.learned:
+            restart_dead_codes(trainer.core, rows, threshold, trainer.generator)
+
+    def _refine(self, trainer: Trainer, rows_in: Any) -> None:
+        if self._quantization.learned:
+            refine_codebooks(trainer, trainer.rows(rows_in))
+
+    def _confirm(self, run: Run, history: History) -> None:
+        best = history.best
+        if best is not None and training_gain(run, best) < 0:
+            run.step.restore(best.start.snapshot[0])
+            history.best_loss = best.start.loss
 
     def transform(self, X: Any) -> Any:
         """Return the codes of X, in the form that `encode` says.
@@ -643,7 +616,9 @@ default="squared_error"
         self.codebook_usage_ = counts / (n_before + len(codes))
         self.perplexity_ = perplexity(torch.from_numpy(self.codebook_usage_)).numpy()
         if not n_before:
-            self._warn_of_unused(len(codes))
+            owner, threshold = quantizer.owner.numpy(), self.dead_code_threshold
+            usage = self.codebook_usage_
+            warn_of_unused(usage, owner, len(codes), self._quantization, threshold)
         self._learn_prior(codes, n_before)
         self._publish_components(encoding, n_before)
 
@@ -678,23 +653,6 @@ default="squared_error"
             known = {"vectors": self.codebook_[self._quantizer().owner.numpy()]}
             prior.fit(codes, **(known if has_fit_parameter(prior, "vectors") else {}))
         self.prior_, self._prior_asked = prior, kept(self.prior)
-
-    def _warn_of_unused(self, n_rows: int) -> None:
-        """Warn if few of the codes that can be used are."""
-        used, owner = np.zeros(self.codebook_.shape[:2], dtype=bool), self._quantizer().owner
-        np.logical_or.at(used, owner.numpy(), self.codebook_usage_ > 0)
-        n_used, n_possible = int(used.sum()), len(used) * min(self._codebook_size, n_rows)
-        if n_used >= _LEAST_USE * n_possible:
-            return
-        learned = self._quantization.learned
-        remedies = ["Lower codebook_size or n_codes" if learned else "Use fewer levels or n_codes"]
-        if learned and self.dead_code_threshold == 0:
-            remedies.append("set dead_code_threshold=0.05, which restarts codes that are not used")
-        warn(
-            f"{n_used} of {n_possible} codes are used by the training rows. "
-            f"{', or '.join(remedies)}.",
-            UserWarning,
-        )
 
     def _draw(self, n_samples: int, generator: Generator, mean: bool) -> np.ndarray:
         drawn = draw_from_density(n_samples, self.prior_, generator)

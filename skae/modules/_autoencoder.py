@@ -32,8 +32,8 @@ class Autoencoder(Core):
         What the encoder's output goes through, (batch, n_components) to the same shape.
     ordered : bool, default=False
         Whether `draw_noise` draws how many of the first codes each row may use (nested dropout
-        [1]_): k of them with a probability in proportion to ``k ** -0.5``. With equal ones the
-        first codes are left behind, and with ones that fall faster the last.
+        [1]_): k of them with a probability in proportion to ``k ** -0.6``, and all with twice that.
+        With equal ones the first codes are left behind, and with ones that fall faster the last.
     n_components : int, default=1
         Number of codes; used if `ordered`.
 
@@ -83,7 +83,8 @@ class Autoencoder(Core):
         noise = super().draw_noise(n_rows, generator, dropout)
         if self.ordered:
             counts = torch.arange(1, self.n_components + 1, device="cpu", dtype=torch.float32)
-            weights = counts**-0.5
+            weights = counts**-0.6
+            weights[-1] *= 2
             drawn = torch.multinomial(weights, n_rows, replacement=True, generator=generator)
             noise["kept"] = drawn[:, None] + 1
         return noise

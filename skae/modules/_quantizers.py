@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,9 +34,12 @@ class Quantizer(nn.Module):
         The codebooks' vectors.
     owner : torch.Tensor of shape (n_codes,)
         Which codebook each of a row's integers belongs to.
+    n_stages : int
+        Number of stages, whose vectors add up.
     """
 
     owner: Tensor
+    n_stages: int = 1
 
     def __init__(self, n_codes: int) -> None:
         super().__init__()
@@ -51,6 +54,10 @@ class Quantizer(nn.Module):
         codebook: Tensor = self.codebook  # type: ignore[assignment]
         return codebook[self.owner, codes].flatten(1)
 
+    def partial_sums(self, codes: Tensor) -> Tensor:
+        """Return what codes stand for after each stage, (batch, n_stages, n_components)."""
+        return self.lookup(codes)[:, None]
+
     def straight_through(self, z_e: Tensor, z: Tensor) -> Tensor:
         """Return `z` with the gradient of the encoder's output `z_e`."""
         return z_e + (z - z_e).detach()
@@ -58,6 +65,9 @@ class Quantizer(nn.Module):
     @abstractmethod
     def start(self, z: Tensor, batch_size: int, generator: Generator) -> None:
         """Start the codebooks for encodings `z`, (n_rows, n_components), and such batches."""
+
+    def refine(self, z: Tensor, generator: Generator) -> None:
+        """Move the codebooks, after training, to where encodings `z` are."""
 
     def observe(self, z: Tensor, codes: Tensor) -> None:
         """Add a slice's assignments, z (batch, n_components), to the batch's statistics."""
@@ -70,7 +80,7 @@ class Quantizer(nn.Module):
         """Move the codebooks by the batch's statistics."""
 
     def bind(
-        self, z_e: Tensor, z: Tensor, gradient: Tensor, *, updates: bool
+        self, z_e: Tensor, z: Tensor, gradient: Tensor, stages: Tensor, *, updates: bool
     ) -> tuple[Call, Call | None] | None:
         """Return what quantizes on fixed buffers, and what learns; None is for autograd.
 
@@ -80,6 +90,8 @@ class Quantizer(nn.Module):
             The encodings, and where to write the vectors that stand for them.
         gradient : torch.Tensor of shape (n_rows, n_components)
             Gradient of the objective in these vectors, which the second call takes and sets to 0.
+        stages : torch.Tensor of shape (n_rows, n_stages, n_components)
+            Where to write `partial_sums`. Of one stage it is a view of `z`.
         updates : bool
             Whether these are all rows of a step, so that `update` follows at once.
 
@@ -226,6 +238,10 @@ class VectorQuantizer(Quantizer):
             total = total + chosen[:, stage]
         return total.flatten(1)
 
+    def partial_sums(self, codes: Tensor) -> Tensor:
+        """Return what codes stand for after each stage, (batch, n_stages, n_components)."""
+        return self._chosen(codes).cumsum(1).flatten(2)
+
     def _parts(self, z: Tensor) -> Tensor:
         """Cut latent rows (batch, n_components) into vectors (n_parts, batch, code_dim)."""
         return z.reshape(len(z), self.n_parts, -1).transpose(0, 1)
@@ -272,17 +288,17 @@ class VectorQuantizer(Quantizer):
         self._sums.zero_()
 
     def bind(
-        self, z_e: Tensor, z: Tensor, gradient: Tensor, *, updates: bool
+        self, z_e: Tensor, z: Tensor, gradient: Tensor, stages: Tensor, *, updates: bool
     ) -> tuple[Call, Call | None]:
         """Return what quantizes on fixed buffers, and writes gradients if codebooks have them."""
         n_parts, size, _ = self.codebook.shape
         several = self.n_stages > 1 or self.shared or self.decay is None
         if several or n_parts * len(z_e) * size > _MOST_MATCHES:
-            return self._bind_stages(z_e, z, gradient, updates)
+            return self._bind_stages(z_e, z, gradient, stages, updates)
         return self._bind_one_stage(z_e, z, updates), None
 
     def _bind_stages(
-        self, z_e: Tensor, z: Tensor, gradient: Tensor, updates: bool
+        self, z_e: Tensor, z: Tensor, gradient: Tensor, stages: Tensor, updates: bool
     ) -> tuple[Call, Call | None]:
         found: list[Tensor] = []
         slot = self.codebook.grad  # None where codebooks follow moving averages
@@ -290,6 +306,8 @@ class VectorQuantizer(Quantizer):
         def assign() -> None:
             codes, vectors = self.quantize(z_e)
             z.copy_(vectors)
+            if self.n_stages > 1:
+                stages.copy_(self.partial_sums(codes))
             self.observe(z_e, codes)
             found[:] = [codes]
             if updates:
@@ -356,12 +374,26 @@ class VectorQuantizer(Quantizer):
 
         The averages are left as for batches of `batch_size` rows.
         """
+        vectors_per_row = self.n_codes / len(self.codebook)
+        self.mean_counts.fill_(batch_size * vectors_per_row / self.codebook.shape[1])
+        self._cluster(z, generator, [None] * self.n_stages)
+
+    @torch.no_grad()
+    def refine(self, z: Tensor, generator: Generator) -> None:
+        """Let k-means of encodings go on from the codebooks, stage by stage."""
+        own = map(self._codebooks_of, range(self.n_stages))
+        self._cluster(z, generator, [self.codebook[each].detach() for each in own])
+
+    def _cluster(self, z: Tensor, generator: Generator, centres: Sequence[Tensor | None]) -> None:
+        """Set codebooks to k-means of encodings that starts at each stage's centres, if any."""
         left, size = self._parts(z), self.codebook.shape[1]
         for stage in range(self.n_stages):
             own = self._codebooks_of(stage)
             vectors = left.flatten(0, 1)[None] if self.shared else left
-            self.codebook[own], counts = kmeans(vectors, size, generator)
-            self.mean_counts[own] = counts * (batch_size / len(z))
+            clusters = kmeans(vectors, size, generator, centres[stage])
+            self.codebook[own] = clusters.centres
+            total = self.mean_counts[own].sum(1, keepdim=True)
+            self.mean_counts[own] = clusters.counts * (total / vectors.shape[1])
             left = left - self._assign(stage, left)[1]
         self.mean_sums.copy_(self.codebook * self.mean_counts[:, :, None])
 
@@ -374,9 +406,18 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def restart_dead(self, z: Tensor, threshold: float, generator: Generator) -> None:
-        """Move codes that have fallen out of use onto encodings drawn from `z`."""
-        mean, dead = self.mean_counts.mean(1, keepdim=True), self._dead(threshold)
-        targets = self._targets(z, self.nearest(z))
+        """Move codes that have fallen out of use onto encodings drawn from `z`.
+
+        A code stays if its vectors, left to the code next to it, would cost more than those of a
+        code do on average: it stands for few that are far from others.
+        """
+        mean, codes = self.mean_counts.mean(1, keepdim=True), self.nearest(z)
+        targets, pooled = self._targets(z, codes), self._pooled(codes)
+        chosen = self.codebook.gather(1, pooled[:, :, None].expand_as(targets))
+        error = (targets - chosen).square().sum(2).mean(1, keepdim=True)
+        gaps = torch.cdist(self.codebook, self.codebook).square()
+        gaps.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+        dead = self._dead(threshold) & (self.mean_counts * gaps.amin(2) <= mean * error)
         drawn = draw_vectors(targets, self.codebook.shape[1], generator)
         self.codebook.copy_(torch.where(dead[:, :, None], drawn, self.codebook))
         self.mean_counts.copy_(torch.where(dead, mean, self.mean_counts))

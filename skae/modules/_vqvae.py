@@ -19,6 +19,7 @@ class VQVAEOutput(NamedTuple):
     z: Tensor  # (batch, n_components), quantized
     z_e: Tensor  # (batch, n_components), the encoder's output
     codes: Tensor  # (batch, n_codes)
+    z_stages: Tensor | None = None  # (batch, n_stages, n_components), z after each stage
 
 
 class VQVAE(Core):
@@ -68,9 +69,11 @@ class VQVAE(Core):
         z_e = self.encoder(x, *self._masks(noise, "encoder"))
         codes = self.quantizer.nearest(z_e)
         z = self.quantizer.lookup(codes)  # with the gradients of codebooks that have them
+        with torch.no_grad():
+            z_stages = self.quantizer.partial_sums(codes)
         z_in = self.quantizer.straight_through(z_e, z)
         x_hat = self.decoder(z_in, *self._masks(noise, "decoder"))
-        return VQVAEOutput(x_hat, z, z_e, codes)
+        return VQVAEOutput(x_hat, z, z_e, codes, z_stages)
 
     def compose(self, steps: Any) -> bool:
         """Write encoder, quantizer and decoder; gradients pass straight through."""
@@ -79,8 +82,11 @@ class VQVAE(Core):
             return False
         z = torch.zeros_like(z_e.value)
         gradient = torch.zeros_like(z)  # in the codebooks' vectors
-        known = steps.quantize(self.quantizer, z_e.value, z, gradient)
-        if not (known and steps.terms(z_e=z_e, z=(z, gradient))):
+        n_stages = self.quantizer.n_stages
+        stages = z[:, None] if n_stages == 1 else z.new_zeros(len(z), n_stages, z.shape[1])
+        known = steps.quantize(self.quantizer, z_e.value, z, gradient, stages)
+        outputs = {"z_e": z_e, "z": (z, gradient), "z_stages": (stages, None)}
+        if not (known and steps.terms(**outputs)):
             return False
         x_hat = steps.network(self.decoder, z_e._replace(value=z), "decoder")
         return bool(x_hat and steps.loss(x_hat))

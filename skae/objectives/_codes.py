@@ -10,22 +10,28 @@ from torch.nn.functional import cross_entropy
 
 from ._buffers import Bound, Buffers, in_turn
 from ._objective import Term
-from ._schedules import Schedule
 
 
 class Commitment(Term):
-    r"""Commitment loss :math:`||z_e - sg(z)||^2` per row.
+    r"""Commitment loss :math:`\sum_d ||z_e - sg(z^{(d)})||^2` per row, over stages d.
 
-    It keeps the encoder close to the codes it is assigned to ([1]_, third term of equation 3).
+    It keeps the encoder close to the codes it is assigned to ([1]_, third term of equation 3), and
+    of residual codes to the sum of the vectors of each number of first stages ([2]_, equation 7).
+
+    Where the gradient of a squared error passes straight through to the encoder, encodings move
+    away from their codes, at a rate in proportion to the distance: with a weight below 1 the
+    encoder stretches until ``weight`` times the squared scale is 1, and the objective grows.
 
     Parameters
     ----------
-    weight : float or Schedule, default=0.25
-        The paper's beta.
+    weight : float or Schedule, default=1.0
+        The papers' beta.
 
     References
     ----------
     .. [1] van den Oord, Vinyals and Kavukcuoglu, "Neural Discrete Representation Learning", 2017.
+    .. [2] Lee, Kim, Kim, Cho and Han, "Autoregressive Image Generation using Residual
+       Quantization", 2022.
 
     Examples
     --------
@@ -33,22 +39,27 @@ class Commitment(Term):
     >>> from skae.modules import VQVAEOutput
     >>> from skae.objectives import Commitment
     >>> z = torch.ones(1, 2)
-    >>> Commitment()(z, VQVAEOutput(x_hat=z, z=z, z_e=2 * z, codes=None))
+    >>> Commitment()(z, VQVAEOutput(x_hat=z, z=z, z_e=2 * z, codes=None, z_stages=z[:, None]))
     tensor([2.])
     """
 
-    needs_outputs = ("z_e",)
-
-    def __init__(self, weight: float | Schedule = 0.25) -> None:
-        super().__init__(weight)
+    needs_outputs = "z_e", "z_stages"
+    auxiliary = True
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
-        """Return the squared distance to the codes per row, shape (batch,)."""
-        return (out.z_e - out.z.detach()).square().sum(1)
+        """Return the squared distances to the codes per row, shape (batch,)."""
+        return (out.z_e[:, None] - out.z_stages.detach()).square().sum((1, 2))
 
     def bind(self, buffers: Buffers) -> Bound:
-        """Return what adds the squared distance, and its gradient in the encodings."""
-        return _bind_distance(buffers, buffers.out.z_e, buffers.out.z, buffers.grad.z_e)
+        """Return what adds the squared distances, and their gradient in the encodings."""
+        z_e, stages, factor = buffers.out.z_e[:, None], buffers.out.z_stages, 2 * buffers.factor
+        gaps, sums = torch.zeros_like(stages), torch.zeros_like(stages[:, 0])
+        return in_turn(
+            lambda: torch.sub(z_e, stages, out=gaps),
+            buffers.product(gaps, gaps),
+            lambda: torch.sum(gaps, 1, out=sums),
+            lambda: buffers.grad.z_e.add_(sums, alpha=factor),
+        )
 
 
 class CodebookLoss(Term):
@@ -77,6 +88,7 @@ class CodebookLoss(Term):
     """
 
     needs_outputs = ("z_e",)
+    auxiliary = True
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
         """Return the squared distance to the encodings per row, shape (batch,)."""
@@ -84,16 +96,13 @@ class CodebookLoss(Term):
 
     def bind(self, buffers: Buffers) -> Bound:
         """Return what adds the squared distance, and its gradient in the codes' vectors."""
-        return _bind_distance(buffers, buffers.out.z, buffers.out.z_e, buffers.grad.z)
-
-
-def _bind_distance(buffers: Buffers, moved: Tensor, fixed: Tensor, gradient: Tensor) -> Bound:
-    gap, factor = torch.zeros_like(moved), 2 * buffers.factor
-    return in_turn(
-        lambda: torch.sub(moved, fixed, out=gap),
-        buffers.product(gap, gap),
-        lambda: gradient.add_(gap, alpha=factor),
-    )
+        z, z_e, factor = buffers.out.z, buffers.out.z_e, 2 * buffers.factor
+        gap = torch.zeros_like(z)
+        return in_turn(
+            lambda: torch.sub(z, z_e, out=gap),
+            buffers.product(gap, gap),
+            lambda: buffers.grad.z.add_(gap, alpha=factor),
+        )
 
 
 class CodeLength(Term):

@@ -36,6 +36,8 @@ class Term(ABC, BaseEstimator):
     adversarial : bool
         Whether the term is trained against the network, so that its values say nothing from one
         epoch to the next. It compares ``out.x_hat`` with rows in scaled units.
+    auxiliary : bool
+        Whether the term only helps training along: states of the network are compared without it.
     axis_aligned : bool
         Whether the term gives each code a meaning of its own, as sparsity does, so that codes may
         be sorted but not rotated.
@@ -52,6 +54,7 @@ class Term(ABC, BaseEstimator):
     needs_input_gradient: ClassVar[bool] = False
     needs_unit_codes: ClassVar[bool] = False
     adversarial: ClassVar[bool] = False
+    auxiliary: ClassVar[bool] = False
     gradient_unit: float = 1.0
 
     def __init__(self, weight: float | Schedule = 1.0) -> None:
@@ -244,7 +247,7 @@ class Objective:
 
     def for_validation(self) -> Objective:
         """Return the objective, at the end of training, by which epochs are compared."""
-        return Objective(*(term for term in self.terms if not term.adversarial))
+        return Objective(*(term for term in self.terms if not (term.adversarial or term.auxiliary)))
 
     @property
     def adversarial(self) -> bool:

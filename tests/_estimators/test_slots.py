@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
@@ -496,14 +497,25 @@ def test_corruption_of_ones_own_may_draw_as_torch_does(digits):
 # -- order -------------------------------------------------------------------------------------
 
 
-def test_first_codes_are_drawn_more_often():
-    """As many rows use k codes as k ** -0.5 says."""
-    core = Autoencoder(MLP(5, 4, []), MLP(4, 5, []), ordered=True, n_components=4)
+@pytest.mark.parametrize("n_components", [2, 4, 16])
+def test_first_codes_are_drawn_more_often(n_components):
+    """As many rows use k codes as k ** -0.6 says, and all twice as often, by chi-square."""
+    core = Autoencoder(MLP(5, 4, []), MLP(4, 5, []), ordered=True, n_components=n_components)
     kept = core.draw_noise(100_000, torch.Generator().manual_seed(0))["kept"]
-    weights = np.arange(1, 5) ** -0.5
-    drawn = np.bincount(kept[:, 0].numpy(), minlength=5)[1:] / 100_000
+    weights = np.arange(1, n_components + 1) ** -0.6
+    weights[-1] *= 2
+    drawn = np.bincount(kept[:, 0].numpy(), minlength=n_components + 1)
 
-    np.testing.assert_allclose(drawn, weights / weights.sum(), atol=0.01)
+    assert drawn[0] == 0
+    assert chisquare(drawn[1:], 100_000 * weights / weights.sum()).pvalue > 0.001
+
+
+def test_the_last_of_ordered_codes_live(digits):
+    """Each of sixteen codes raises the score of those before it, and has its share of it."""
+    model = AutoencoderTransformer(16, ordered=True, max_iter=60, random_state=0).fit(digits)
+
+    assert np.all(np.diff(scores_of_the_first(model, digits), prepend=0) > 0)
+    assert np.all(model.explained_variance_ratio_ > 1e-4)
 
 
 def test_ordered_codes_can_be_cut(digits):

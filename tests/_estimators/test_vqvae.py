@@ -5,12 +5,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.cluster import KMeans
+from sklearn.datasets import load_breast_cancer, load_digits, make_blobs, make_swiss_roll
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, scale
 
 from skae import VQVAETransformer
 from skae._training.step import Step
@@ -62,6 +65,74 @@ def test_kmeans_is_as_good_far_from_the_origin(digits, offset):
     reference = KMeans(16, n_init=5, random_state=0).fit(X).inertia_
 
     assert -model.score_samples(X).sum() < 1.03 * reference
+
+
+def tables():
+    """Return tables by name: real, clustered, curved, low-rank and heavy-tailed rows."""
+    rng = np.random.default_rng(0)
+    low_rank = rng.normal(size=(2000, 5)) @ rng.normal(size=(5, 30))
+    tailed = rng.lognormal(size=(3000, 8))
+    return {
+        "digits": load_digits().data,
+        "cancer": scale(load_breast_cancer().data),
+        "blobs": make_blobs(1500, 10, centers=40, random_state=0)[0],
+        "roll": make_swiss_roll(1500, noise=0.1, random_state=0)[0],
+        "low rank": low_rank + 0.1 * rng.normal(size=low_rank.shape),
+        "heavy tails": scale(tailed),
+    }
+
+
+@pytest.mark.parametrize("name", tables())
+def test_one_code_per_row_is_never_below_kmeans(name):
+    """The score of training rows is at least that of scikit-learn's KMeans minus 0.002."""
+    X = tables()[name]
+    total = ((X - X.mean(0)) ** 2).sum()
+    model = VQVAETransformer(n_codes=1, codebook_size=64, random_state=0).fit(X)
+    reference = KMeans(64, random_state=0).fit(X)
+
+    assert model.score(X) > 1 - reference.inertia_ / total - 0.002
+
+
+@pytest.mark.parametrize("update", ["ema", "gradient"])
+@pytest.mark.parametrize("quantizer", ["vector", "residual"])
+def test_training_lowers_its_own_loss(digits, update, quantizer):
+    """The mean of the objective does not rise from one tenth of the epochs to the next."""
+    model = VQVAETransformer(
+        16,
+        codebook_size=32,
+        codebook_update=update,
+        quantizer=quantizer,
+        early_stopping=False,
+        max_iter=30,
+        random_state=0,
+    ).fit(digits)
+    by_tenth = np.reshape(model.loss_curve_, (10, -1)).mean(1)
+
+    assert (np.diff(by_tenth) < 0.01 * by_tenth[0]).all()
+    assert by_tenth[-1] < by_tenth[0]
+
+
+@ENDS_EARLY
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    n_rows=st.integers(40, 120),
+    n_features=st.integers(1, 6),
+    rate=st.sampled_from([1e-3, 0.1]),
+    held_out=st.booleans(),
+)
+def test_training_rows_are_never_worse_off_than_at_the_start(
+    seed, n_rows, n_features, rate, held_out
+):
+    """Whatever the table, the learning rate and the rows held out, the kept state serves them."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_rows, n_features)) * rng.lognormal(size=n_features)
+    common = dict(codebook_size=8, learning_rate=rate, batch_size=16, random_state=seed)
+    start = VQVAETransformer(max_iter=0, **common).fit(X)
+    model = VQVAETransformer(early_stopping=held_out, max_iter=4, **common)
+    model.fit(X, X_val=2 * X[:20] if held_out else None)
+
+    assert model.score(X) >= start.score(X) - 1e-6
 
 
 def test_codes_are_concatenated_codebook_vectors(fitted, digits):

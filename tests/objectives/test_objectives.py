@@ -59,10 +59,19 @@ def test_divergence_is_torch_s(x, vae_output):
 def test_commitment_moves_the_encoder_and_not_the_codes(x):
     """Its gradient reaches z_e alone and points away from the code."""
     z, z_e = draws(6, 2, seed=1).requires_grad_(), draws(6, 2, seed=2).requires_grad_()
-    Commitment()(x, VQVAEOutput(x, z, z_e, None)).sum().backward()
+    Commitment()(x, VQVAEOutput(x, z, z_e, None, z[:, None])).sum().backward()
 
     assert z.grad is None
     torch.testing.assert_close(z_e.grad, 2 * (z_e - z).detach())
+
+
+def test_commitment_adds_up_over_stages(x):
+    """It is the sum of squared distances to what the codes stand for after each stage."""
+    z_e, stages = draws(6, 2, seed=1), draws(6, 3, 2, seed=2)
+    out = VQVAEOutput(x, stages[:, -1], z_e, None, stages)
+    expected = sum(((z_e - stages[:, i]) ** 2).sum(1) for i in range(3))
+
+    torch.testing.assert_close(Commitment()(x, out), expected)
 
 
 def test_objective_is_the_weighted_sum(x, vae_output):
