@@ -424,7 +424,8 @@ default=None
         """Return whether the linear path, and what is published, may follow rows by batches."""
         n_axes, n_features = axes.components.shape
         rotates = not self._keeps_axes and self._score_to_reach() is None
-        fits = self._recipe.starts_at_a_fit and scaling.is_uniform
+        robust = self._recipe.loss.is_robust  # the mean of a stream, and its axes, are not
+        fits = self._recipe.starts_at_a_fit and scaling.is_uniform and not robust
         return rotates and fits and n_axes <= n_features
 
     def _follow(self, X: Any, trainer: Trainer) -> Basis | None:

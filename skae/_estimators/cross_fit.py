@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,8 @@ class Compared:
     ----------
     trainer : Trainer
         The network.
+    mean : ndarray of shape (n_features,)
+        Mean of the rows that it is trained on.
     held_out : ndarray or CSR of shape (n_rows, n_features)
         The rows, as the network sees them.
     wide : WideFit or None
@@ -31,6 +34,7 @@ class Compared:
     """
 
     trainer: Trainer
+    mean: np.ndarray
     held_out: Any
     wide: WideFit | None
 
@@ -61,7 +65,7 @@ def gain(networks: Sequence[Compared], best: BestState, device: torch.device) ->
         rows = network.held_out if len(networks) > 1 else network.held_out[group :: best.n_groups]
         before += network.unexplained(best.start.snapshot[i], rows, device)
         now += network.unexplained(best.chosen_without(group).snapshot[i], rows, device)
-        total += sum_of_squares(rows, network.trainer.scaling.mean)
+        total += sum_of_squares(rows, network.mean)
     for network, snapshot in zip(networks, kept.snapshot, strict=True):
         network.trainer.step.restore(snapshot)
     return (before - now) / total if total else 0.0

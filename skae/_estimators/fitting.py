@@ -23,8 +23,10 @@ from .._data.scaling import Scaling, fit_scaling
 from .._inference.fitted import FittedNet, NotFiniteError
 from .._init.coordinates import Coordinates
 from .._init.pca import PrincipalAxes, principal_axes
+from .._init.robust_pca import robust_axes
 from .._latent.basis import Basis
 from .._runtime.device import resolve_device
+from .._runtime.isolation import isolated_for
 from .._sklearn.inputs import check_rows
 from .._sklearn.params import SHARED_CONSTRAINTS, Constraints, check_parameters
 from .._sklearn.state import GuardedState
@@ -222,7 +224,7 @@ class Fitting(GuardedState, ABC):
         if held_out is None:
             history = self._train_all(trainer, rows_in, training, max_epochs)
         else:
-            network = Compared(trainer, held_out, self._wide)
+            network = Compared(trainer, self.mean_, held_out, self._wide)
             run = self._run(trainer, trainer.rows(rows_in, training), network.rows())
             budget = trainer.scaling, X.shape[0], max_epochs
             history = self._train([run], *budget, stops_training=True)
@@ -252,8 +254,8 @@ class Fitting(GuardedState, ABC):
         every, recipe, networks, runs = np.arange(X.shape[0]), self._recipe, [], []
         for held_out in folds:
             rows = X[np.setdiff1d(every, held_out)]
-            trainer, _, rows_in = self._begin(rows, every[: rows.shape[0]], generator)
-            networks.append(Compared(trainer, self._as_trained(X[held_out]), self._wide))
+            trainer, mean, rows_in = self._begin(rows, every[: rows.shape[0]], generator)
+            networks.append(Compared(trainer, mean, self._as_trained(X[held_out]), self._wide))
             runs.append(self._run(trainer, trainer.rows(rows_in), networks[-1].rows()))
             self._recipe, self._wide = recipe, None
         scaling, n_samples = networks[0].trainer.scaling, X.shape[0]
@@ -374,7 +376,8 @@ class Fitting(GuardedState, ABC):
         Return them, and the rows that the network is trained on with their mean: X, or its
         coordinates.
         """
-        scaling = fit_scaling(X, self.scale)
+        robust = self._recipe.loss.is_robust
+        scaling = fit_scaling(X, self.scale, robust=robust)
         self._check_values(X, scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
         axes = self._principal_axes(X, scaling)
         rows = StreamedRows(X, training, scaling, torch.device("cpu"))
@@ -401,7 +404,18 @@ class Fitting(GuardedState, ABC):
             rows = StreamedRows(X, training, scaling, torch.device("cpu"))
             self._pretrain(core, scaling, rows, generator)
         self._start_codes(core, rows, generator)
-        return self._open(build, core, scaling, generator), scaling.mean, X
+        self._recipe = self._recipe.for_residuals(partial(self._residuals, core, rows))
+        mean = summarize(X).mean if robust else scaling.mean  # a robust one is of fewer rows
+        return self._open(build, core, scaling, generator), mean, X
+
+    @staticmethod
+    def _residuals(core: Core, rows: StreamedRows) -> np.ndarray:
+        """Return what a network leaves of some rows in scaled units, evenly spaced."""
+        core = deepcopy(core).eval()  # what has run cannot always be copied
+        x = rows.take(torch.arange(0, rows.n_rows, -(-rows.n_rows // _MOST_TRIED), device="cpu"))
+        with torch.no_grad(), isolated_for(core, x):
+            residuals: np.ndarray = (x - core(x).x_hat).numpy()
+        return residuals[:, ~rows.scaling.constant]
 
     def _in_coordinates(
         self, X: Any, core: Core, axes: PrincipalAxes | None, scaling: Scaling
@@ -445,7 +459,10 @@ class Fitting(GuardedState, ABC):
         if fraction is None and not self._recipe.starts_at_pca and not n_axes:
             return None
         n_axes = max(n_axes, self.n_components_)
-        axes = principal_axes(CentredRows(X, scaling), n_axes, scaling.constant)
+        if self._recipe.loss.is_robust:
+            axes = robust_axes(X, scaling, n_axes)
+        else:
+            axes = principal_axes(CentredRows(X, scaling), n_axes, scaling.constant)
         if fraction is not None and scaling.is_uniform:
             needed = len(axes.reaching(fraction).variances)
             self.n_components_ = self._divisible(needed, min(X.shape))
@@ -488,6 +505,7 @@ class Fitting(GuardedState, ABC):
                 )
         net, summary = self._net, summarize(X)
         self._check_values(X, net.scaling, summary)
+        self._recipe = replace(self._recipe, loss=net.loss)
         return self._open(net.build, net.make_core(), net.scaling, generator), summary.mean, X
 
     def _step_size(self, n_features: int) -> Any:
@@ -538,6 +556,7 @@ class Fitting(GuardedState, ABC):
             start_competes=self._recipe.starts_at_pca or self.__sklearn_is_fitted__(),
             n_iter_no_change=patience(self.n_iter_no_change, self.batch_size, n_samples),
             tol=self._training_tol * self._recipe.loss_unit(scaling),
+            leaves_out_outliers=self._recipe.loss.is_robust,
         )
         report = partial(self._report, n_epochs) if self.verbose and reports else None
         return train(

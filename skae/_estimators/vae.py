@@ -19,6 +19,7 @@ from .._inference.elbo import importance_weighted, lower_bounds
 from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes
 from .._init.probabilistic_pca import start_probabilistic
+from .._init.robust_pca import without_outliers
 from .._latent.basis import signs_of, sorted_basis
 from .._latent.density import fit_gaussian, whitened_normals
 from .._latent.moments import divergence_per_code
@@ -381,7 +382,10 @@ Likelihood, default="gaussian"
         rows: StreamedRows,
         generator: Generator,
     ) -> None:
-        start_probabilistic(core, axes, scaling, CentredRows(rows.X, scaling))
+        centred = CentredRows(rows.X, scaling)
+        if axes is not None and self._recipe.loss.is_robust:
+            centred = without_outliers(rows.X, scaling, axes)
+        start_probabilistic(core, axes, scaling, centred)
 
     def _check_values(self, X: Any, scaling: Scaling, summary: ColumnSummary) -> None:
         super()._check_values(X, scaling, summary)

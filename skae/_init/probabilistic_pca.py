@@ -135,7 +135,7 @@ def _factors(
     if n_features > _MOST_FACTORED:
         return loadings, noise
     with threads_for(_ROWS_AT_ONCE * n_features**2):
-        covariance = (sum_of_products(rows.blocks(), rows.shape[1]) / rows.shape[0]).numpy()
+        covariance = (sum_of_products(rows.blocks(), rows.shape[1]) / rows.n_kept).numpy()
     variance, best, most = np.diag(covariance), (loadings, noise), -np.inf
     for _ in range(_FACTOR_ITERATIONS):
         root = np.sqrt(noise)
