@@ -50,11 +50,12 @@ from .linear_view import LinearView
 from .pca_attributes import Description
 from .recipe import Recipe
 from .slots import (
-    CODE_ACTIVATIONS,
     CORRUPTIONS,
     LOSSES,
     SLOT_CONSTRAINTS,
+    check_penalties,
     resolve,
+    resolve_code_activation,
     resolve_penalties,
 )
 from .stream import Stream
@@ -165,14 +166,16 @@ default=None
         denoising autoencoder. An object of `skae.objectives`, or a callable
         ``(x, generator) -> x`` of batches in scaled units. Held-out rows are corrupted too, and
         alike.
-    code_activation : {"identity", "logistic"} or CodeActivation, default="identity"
-        What the encoder's output goes through. "logistic" gives codes in (0, 1);
-        `skae.objectives.TopK` keeps the largest codes of each row. Only with the identity is the
-        start PCA itself.
+    code_activation : {"auto", "identity", "logistic", "soft_threshold"} or CodeActivation, \
+default="auto"
+        What the encoder's output goes through. "logistic" gives codes in (0, 1), and
+        "soft_threshold" zeros; `skae.objectives.TopK` keeps the largest codes of each row. Only
+        with the identity is the start PCA itself. "auto" is the identity, but the soft threshold
+        with the penalty "l1", and "logistic" with "kl_sparsity".
     penalty : {"l1", "l2", "kl_sparsity", "contractive", "acai"}, Term, list of these or None, \
 default=None
         What is added to the loss, objects of `skae.objectives`. "kl_sparsity" needs
-        ``code_activation="logistic"``.
+        codes in (0, 1).
     pretraining : {"greedy"} or None, default=None
         "greedy" lets `fit` train the layers one after the other, each as an autoencoder of what
         the layers before it return, for a tenth of `max_iter` epochs each, and then all together.
@@ -326,7 +329,7 @@ default=None
         tied_weights: bool = False,
         loss: LossName | Loss = "squared_error",
         corruption: Noising = None,
-        code_activation: CodeActivationName | CodeActivation = "identity",
+        code_activation: CodeActivationName | CodeActivation = "auto",
         penalty: Penalties = None,
         pretraining: Literal["greedy"] | None = None,
         ordered: bool = False,
@@ -378,7 +381,9 @@ default=None
 
     def _make_recipe(self) -> Recipe:
         loss = deepcopy(resolve(self.loss, LOSSES))
-        activation = deepcopy(resolve(self.code_activation, CODE_ACTIVATIONS))
+        penalties = resolve_penalties(self.penalty)
+        activation = deepcopy(resolve_code_activation(self.code_activation, penalties))
+        check_penalties(penalties, activation, loss)
         check_tied_weights(self.tied_weights, self.encoder, self.decoder)
         built_in = self.encoder is None and self.decoder is None
         hidden = built_in and self.init == "random" and len(self.hidden_layer_sizes) > 0
@@ -390,7 +395,7 @@ default=None
             )
         recipe = Recipe(
             loss,
-            tuple(resolve_penalties(self.penalty, activation, loss)),
+            tuple(penalties),
             starts_at_pca=self._asks_for_pca(),
             code_activation=activation,
             corruption=resolve(self.corruption, CORRUPTIONS),
@@ -404,6 +409,7 @@ default=None
             code_activation=deepcopy(self._recipe.code_activation),
             ordered=self.ordered,
             n_components=self.n_components_,
+            measures_gains=any(term.needs_gains for term in self._recipe.terms),
         )
 
     def _start(
