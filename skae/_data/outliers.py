@@ -9,8 +9,8 @@ import numpy as np
 from .rows import dense
 
 # Rows are outliers beyond the median distance plus so many standard deviations, which are taken
-# from the median deviation as for a Gaussian: there it is one row in a few millions.
-_REACH = 5.0
+# from the median deviation as for a Gaussian. Of one Gaussian feature it is one row in a million.
+_REACH = 7.0
 _DEVIATIONS_PER_MEDIAN = 1.4826
 # Medians are those of so many numbers at most, and of so many rows at least.
 _MOST_NUMBERS, _FEWEST_ROWS = 2**22, 64
@@ -19,7 +19,7 @@ _MOST_NUMBERS, _FEWEST_ROWS = 2**22, 64
 def within_reach(distances: np.ndarray) -> np.ndarray:
     """Return which rows are no outliers: a mask of at least half of them.
 
-    These are the rows whose distance is at most the median plus five times the scaled median
+    These are the rows whose distance is at most the median plus seven times the scaled median
     absolute deviation. Where the latter is zero, as more than half of the distances are equal, the
     median itself takes its place; and where that is zero too, no row is an outlier.
 

@@ -17,6 +17,8 @@ _SMALLEST_VARIANCE = 1e-290
 _LARGEST_SCALED = 1e15
 # Quotients by smaller numbers are taken in float64.
 _SMALLEST_SINGLE_SCALE = 1e-30
+# Rows that differ by a smaller share of a feature's range are equal there.
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,12 @@ def fit_scaling(X: Any, kind: str | None, *, robust: bool = False) -> Scaling:
             "Multiply X by a constant."
         )
     if robust and not (kept := inlying_rows(X, by_feature=kind == "standard")).all():
-        shift, inner = _moments(X, mean, kept)
-        mean = np.where(varies, mean + shift, mean)
-        variance = np.where(inner - shift**2 > 0, inner - shift**2, variance)
+        mean = np.where(varies, mean + _moments(X, mean, kept)[0], mean)
+        inner = _moments(X, mean, kept)[1]
+        varies_inside = inner > np.square(_ROUNDING * (high - low))
+        # A feature that only varies among outliers is not constant for all that.
+        least = variance if kind == "standard" else inner[varies_inside].min(initial=np.inf)
+        variance = np.where(varies_inside, inner, np.minimum(variance, least))
 
     scale = np.ones(n_features)
     if kind == "global" and variance.any():

@@ -76,7 +76,9 @@ class Recipe:
 
     def for_residuals(self, residuals: Callable[[], np.ndarray]) -> Recipe:
         """Return the recipe once it is known what the start leaves of rows in scaled units."""
-        return replace(self, loss=bound_by(self.loss, FORMULAS, "for_residuals")(residuals) or self.loss)
+        return replace(
+            self, loss=bound_by(self.loss, FORMULAS, "for_residuals")(residuals) or self.loss
+        )
 
     def loss_unit(self, scaling: Scaling) -> float:
         """Return what `tol` is a fraction of.

@@ -59,7 +59,11 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
     "salt_and_pepper": SaltAndPepperNoise,
     "swap": SwapNoise,
 }
-CODE_ACTIVATIONS: dict[str, type[CodeActivation]] = {"identity": Identity, "logistic": Logistic, "soft_threshold": SoftThreshold}
+CODE_ACTIVATIONS: dict[str, type[CodeActivation]] = {
+    "identity": Identity,
+    "logistic": Logistic,
+    "soft_threshold": SoftThreshold,
+}
 PENALTIES: dict[str, type[Term]] = {
     "l1": L1,
     "l2": L2,
