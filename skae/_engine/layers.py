@@ -124,7 +124,7 @@ def write_gains(program: Program, layers: DenseLayers) -> Signal:
 
     The pass backward is to have written the gradients in the weights before.
     """
-    chains = [layers.hidden + [layers.last]] if layers.last else []
+    chains = [[*layers.hidden, layers.last]] if layers.last else []
     chains += [[layers.linear]] if layers.linear else []
     width = _matrix(chains[0][0], Tensor.detach).shape[0]
     gains = Signal(program.buffer(width), program.buffer(width))

@@ -159,7 +159,8 @@ default="squared_error"
         What the reconstruction is trained for, an object of `skae.objectives`. "bernoulli" is for
         X in [0, 1] and reconstructs probabilities, "poisson" for counts and reconstructs rates;
         with them `scale` acts on the encoder's input only, and the start is the mean of X (near it
-        with tied weights) instead of PCA. `score` is of squared errors whatever the loss.
+        with tied weights) instead of PCA. With "absolute_error" and "huber" outliers among the
+        training rows are left out of scaling and PCA start, and of held-out losses. `score` is of squared errors whatever the loss.
     corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption, callable or None, \
 default=None
         What is done to rows before they are encoded in training, while the target stays clean: a
@@ -237,7 +238,7 @@ default=None
         Mean of what is minimised, per row and epoch: the loss, summed over features (squared errors
         in the network's units, or nats), and penalties.
     validation_loss_curve_ : list of float
-        The same on the held-out rows.
+        The same on the held-out rows, for robust losses without outliers.
     best_loss_ : float
         Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
         last epoch or of the start that was kept, infinity if there was neither.

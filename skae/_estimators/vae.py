@@ -161,7 +161,7 @@ Likelihood, default="gaussian"
         How rows are distributed around what the decoder returns. "gaussian" has a learned noise
         variance, shared by all features; ``skae.objectives.Gaussian("per_feature")`` has one of
         each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
-        tails. "bernoulli" is for zeros and ones, "poisson" and "negative_binomial" for counts:
+        tails; outliers are left out of scaling, start and held-out losses. "bernoulli" is for zeros and ones, "poisson" and "negative_binomial" for counts:
         with these `scale` acts on the encoder's input alone, and rows outside of their support
         raise ValueError. Or a `skae.objectives.Likelihood` of your own.
     n_importance_samples : int, default=1

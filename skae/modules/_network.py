@@ -32,10 +32,9 @@ def gains_of(layers: DenseLayers) -> Tensor:
     """Return how much outputs change with each input, shape (n_in,), see `Network.gains`."""
     paths = []
     if layers.last is not None:
-        after = None
-        for layer in [layers.last, *reversed(layers.hidden)]:
-            squares = _squares(layer)
-            after = squares.sum(1) if after is None else squares @ after
+        after = _squares(layers.last).sum(1)
+        for layer in reversed(layers.hidden):
+            after = _squares(layer) @ after
         paths.append(after)
     if layers.linear is not None:
         paths.append(_squares(layers.linear).sum(1))

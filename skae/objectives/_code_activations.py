@@ -1,4 +1,4 @@
-"""Code activations: what the encoder's output goes through (identity, logistic, soft threshold, top-k)."""
+"""Code activations: what the encoder's output goes through (logistic, soft threshold, top-k)."""
 
 from __future__ import annotations
 
@@ -131,7 +131,8 @@ class SoftThreshold(CodeActivation):
     def __call__(self, z: Tensor) -> Tensor:
         """Return codes (batch, n_components)."""
         self._check()
-        codes: Tensor = _LeakyShrinkage.apply(z, self.threshold, self.leak)
+        shrink: Any = _LeakyShrinkage.apply
+        codes: Tensor = shrink(z, self.threshold, self.leak)
         return codes
 
     def bind(self, z: Tensor, gradient: Tensor) -> tuple[Bound, Bound]:

@@ -76,7 +76,8 @@ def test_an_activation_that_is_given_stays():
     assert type(recipe.code_activation).__name__ == "Identity"
     assert (L1.code_activation, KLSparsity.code_activation) == ("soft_threshold", "logistic")
     assert Term.code_activation == "identity"
-    assert Logistic.gives_unit_codes and not SoftThreshold.gives_unit_codes
+    assert Logistic.gives_unit_codes
+    assert not SoftThreshold.gives_unit_codes
 
 
 @pytest.mark.parametrize("how", [dict(tied_weights=True), dict(hidden_layer_sizes=()), {}])
