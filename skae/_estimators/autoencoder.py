@@ -160,7 +160,8 @@ default="squared_error"
         X in [0, 1] and reconstructs probabilities, "poisson" for counts and reconstructs rates;
         with them `scale` acts on the encoder's input only, and the start is the mean of X (near it
         with tied weights) instead of PCA. With "absolute_error" and "huber" outliers among the
-        training rows are left out of scaling and PCA start, and of held-out losses. `score` is of squared errors whatever the loss.
+        training rows are left out of scaling and PCA start, and of held-out losses. `score` is of
+        squared errors whatever the loss.
     corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption, callable or None, \
 default=None
         What is done to rows before they are encoded in training, while the target stays clean: a

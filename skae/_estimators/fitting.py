@@ -23,10 +23,9 @@ from .._data.scaling import Scaling, fit_scaling
 from .._inference.fitted import FittedNet, NotFiniteError
 from .._init.coordinates import Coordinates
 from .._init.pca import PrincipalAxes, principal_axes
-from .._init.robust_pca import robust_axes
+from .._init.robust_pca import residuals_of, robust_axes
 from .._latent.basis import Basis
 from .._runtime.device import resolve_device
-from .._runtime.isolation import isolated_for
 from .._sklearn.inputs import check_rows
 from .._sklearn.params import SHARED_CONSTRAINTS, Constraints, check_parameters
 from .._sklearn.state import GuardedState
@@ -404,18 +403,9 @@ class Fitting(GuardedState, ABC):
             rows = StreamedRows(X, training, scaling, torch.device("cpu"))
             self._pretrain(core, scaling, rows, generator)
         self._start_codes(core, rows, generator)
-        self._recipe = self._recipe.for_residuals(partial(self._residuals, core, rows))
+        self._recipe = self._recipe.for_residuals(partial(residuals_of, core, rows))
         mean = summarize(X).mean if robust else scaling.mean  # a robust one is of fewer rows
         return self._open(build, core, scaling, generator), mean, X
-
-    @staticmethod
-    def _residuals(core: Core, rows: StreamedRows) -> np.ndarray:
-        """Return what a network leaves of some rows in scaled units, evenly spaced."""
-        core = deepcopy(core).eval()  # what has run cannot always be copied
-        x = rows.take(torch.arange(0, rows.n_rows, -(-rows.n_rows // _MOST_TRIED), device="cpu"))
-        with torch.no_grad(), isolated_for(core, x):
-            residuals: np.ndarray = (x - core(x).x_hat).numpy()
-        return residuals[:, ~rows.scaling.constant]
 
     def _in_coordinates(
         self, X: Any, core: Core, axes: PrincipalAxes | None, scaling: Scaling

@@ -161,9 +161,10 @@ Likelihood, default="gaussian"
         How rows are distributed around what the decoder returns. "gaussian" has a learned noise
         variance, shared by all features; ``skae.objectives.Gaussian("per_feature")`` has one of
         each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
-        tails; outliers are left out of scaling, start and held-out losses. "bernoulli" is for zeros and ones, "poisson" and "negative_binomial" for counts:
-        with these `scale` acts on the encoder's input alone, and rows outside of their support
-        raise ValueError. Or a `skae.objectives.Likelihood` of your own.
+        tails, and leaves outliers out of scaling, start and held-out losses. "bernoulli" is for
+        zeros and ones, "poisson" and "negative_binomial" for counts: with these `scale` acts on the
+        encoder's input alone, and rows outside of their support raise ValueError. Or a
+        `skae.objectives.Likelihood` of your own.
     n_importance_samples : int, default=1
         Codes drawn for each row in training. With more than 1 the importance-weighted bound is
         trained ([3]_, equation 8), which is tighter; `beta` has to be 1 then, and `free_bits` 0.

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
+import torch
 
+from .._data.batches import StreamedRows
 from .._data.centred import CentredRows
 from .._data.outliers import within_reach
 from .._data.scaling import Scaling
+from .._runtime.isolation import isolated_for
+from ..modules import Core
 from .pca import PrincipalAxes, principal_axes
 
 # Axes are found this often at most; nearly always the rows that are kept are the same before.
 _MOST_ROUNDS = 4
+_MOST_RECONSTRUCTED = 1000
 # Distances from a plane that are a smaller share of those from the mean are rounding.
 _ROUNDING = 1e-6
 
@@ -70,3 +76,13 @@ def inliers(X: Any, scaling: Scaling, axes: PrincipalAxes | None = None) -> np.n
             left = squares - np.square(block @ axes.components.T).sum(1)
         distances.append(np.sqrt(np.where(left > _ROUNDING**2 * squares, left, 0.0)))
     return within_reach(np.concatenate(distances))
+
+
+def residuals_of(core: Core, rows: StreamedRows) -> np.ndarray:
+    """Return what a network leaves of some rows in scaled units, of features that vary."""
+    core = deepcopy(core).eval()  # what has run cannot always be copied
+    step = -(-rows.n_rows // _MOST_RECONSTRUCTED)
+    x = rows.take(torch.arange(0, rows.n_rows, step, device="cpu"))
+    with torch.no_grad(), isolated_for(core, x):
+        residuals: np.ndarray = (x - core(x).x_hat).numpy()
+    return residuals[:, ~rows.scaling.constant]
