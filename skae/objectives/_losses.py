@@ -273,7 +273,8 @@ class Huber(Loss):
         """
         if self.delta != "auto":
             return self
-        deviation = _DEVIATIONS_PER_MEDIAN * float(np.median(np.abs(residuals())))
+        sizes = np.abs(residuals())
+        deviation = _DEVIATIONS_PER_MEDIAN * float(np.median(sizes)) if sizes.size else 0.0
         return Huber(max(_DELTA_PER_DEVIATION * deviation, _LEAST_DELTA), self.weight)
 
     def _threshold(self) -> float:
