@@ -100,3 +100,19 @@ def test_a_start_that_reproduces_rows_has_a_threshold(digits):
     model = AutoencoderTransformer(loss="huber", max_iter=1, random_state=0).fit(digits[0][:200])
 
     assert model._net.loss.delta == 0.01
+
+
+@pytest.mark.parametrize("loss", ["huber", "squared_error"])
+def test_held_out_outliers_decide_nothing_for_robust_losses(loss, digits):
+    """Held-out losses are those without the outlier, and so is what is kept."""
+    X, _, test = digits
+    spoiled = np.vstack([test[:100], np.full((1, 64), 1e4)])
+    how = dict(loss=loss, max_iter=4, random_state=0)
+    expected, found = (
+        AutoencoderTransformer(8, **how).fit(X[:300], X_val=rows) for rows in (test[:100], spoiled)
+    )
+
+    same = np.allclose(expected.validation_loss_curve_, found.validation_loss_curve_)
+    assert same == (loss == "huber")
+    if same:
+        np.testing.assert_array_equal(expected.transform(test), found.transform(test))
