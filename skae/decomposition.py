@@ -75,7 +75,7 @@ class _DropIn(AutoencoderTransformer):
     tied_weights = False
     loss: Any = "squared_error"
     corruption = None
-    code_activation: Any = "identity"
+    code_activation: Any = "auto"
     penalty = None
     pretraining = None
     ordered = False

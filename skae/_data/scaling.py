@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .outliers import deviation, evenly_spaced, within_reach
 from .rows import ColumnSummary, dense_blocks, summarize
 
 # Variances below are cut short by underflow.
@@ -16,6 +17,8 @@ _SMALLEST_VARIANCE = 1e-290
 _LARGEST_SCALED = 1e15
 # Quotients by smaller numbers are taken in float64.
 _SMALLEST_SINGLE_SCALE = 1e-30
+# Rows that differ by a smaller share of a feature's range are equal there.
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Scaling:
     Attributes
     ----------
     mean : ndarray of shape (n_features,)
-        Mean of the rows it was fitted to; the exact value where a feature is constant.
+        Mean of the rows it was fitted to, without outliers where it is robust; the exact value
+        where a feature is constant.
     variance : ndarray of shape (n_features,)
         Their variance, divided by n_samples.
     center : ndarray of shape (n_features,)
@@ -135,8 +139,8 @@ class Scaling:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
-def fit_scaling(X: Any, kind: str | None) -> Scaling:
-    """Compute the scaling of rows, in two passes of dense float64 blocks.
+def fit_scaling(X: Any, kind: str | None, *, robust: bool = False) -> Scaling:
+    """Compute the scaling of rows, in a few passes of dense float64 blocks.
 
     Parameters
     ----------
@@ -146,22 +150,31 @@ def fit_scaling(X: Any, kind: str | None) -> Scaling:
         "global" centres and divides by the root of the mean variance of the features that vary,
         "standard" divides each feature by its standard deviation, None leaves features that vary
         alone.
+    robust : bool, default=False
+        Whether mean and variance leave out rows that are further from the median than nearly all
+        others, see `inlying_rows`.
 
     Raises
     ------
     ValueError
         If X holds NaN or infinity, or all variances underflow.
     """
-    n_samples, n_features = X.shape
+    n_features = X.shape[1]
     mean, low, high = summarize(X)
     varies = low < high
-    squares = sum((np.square(block - mean).sum(0) for block in dense_blocks(X)), np.zeros(1))
-    variance = np.where(varies, squares / n_samples, 0.0)
+    variance = np.where(varies, _moments(X, mean)[1], 0.0)
     if varies.any() and variance.max() < _SMALLEST_VARIANCE:
         raise ValueError(
             f"X varies by no more than {(high - low).max():.1e}, too small: squares underflow. "
             "Multiply X by a constant."
         )
+    if robust and not (kept := inlying_rows(X, by_feature=kind == "standard")).all():
+        mean = np.where(varies, mean + _moments(X, mean, kept)[0], mean)
+        inner = _moments(X, mean, kept)[1]
+        varies_inside = inner > np.square(_ROUNDING * (high - low))
+        # A feature that only varies among outliers is not constant for all that.
+        least = variance if kind == "standard" else inner[varies_inside].min(initial=np.inf)
+        variance = np.where(varies_inside, inner, np.minimum(variance, least))
 
     scale = np.ones(n_features)
     if kind == "global" and variance.any():
@@ -173,3 +186,45 @@ def fit_scaling(X: Any, kind: str | None) -> Scaling:
         scale = np.where(real & (spread > 0), spread, 1.0)
     center = np.where(varies, 0.0, mean) if kind is None else mean
     return Scaling(mean, variance, center, scale, low, high)
+
+
+def inlying_rows(X: Any, *, by_feature: bool) -> np.ndarray:
+    """Return which rows are about as far from the features' medians as most rows are.
+
+    Distances are of features as they are, or `by_feature` in units of the median deviation of
+    each. Medians of large X are those of rows that are evenly spaced in it.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        The rows.
+    by_feature : bool
+        Whether each feature has a unit of its own.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        See `within_reach`.
+    """
+    some = evenly_spaced(X)
+    median = np.median(some, axis=0)
+    unit = deviation(some - median) if by_feature else np.ones(len(median))
+    # A feature that hardly ever differs from its median has no deviation; the others decide.
+    weight = np.divide(1.0, unit, out=np.zeros_like(unit), where=unit > 0)
+    blocks = (np.square((block - median) * weight).sum(1) for block in dense_blocks(X))
+    return within_reach(np.sqrt(np.concatenate(list(blocks))))
+
+
+def _moments(
+    X: Any, center: np.ndarray, kept: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return means of rows minus a centre, and of their squares, of all rows or those kept."""
+    total, squares, start = np.zeros_like(center), np.zeros_like(center), 0
+    for block in dense_blocks(X):
+        end = start + len(block)
+        rows = (block if kept is None else block[kept[start:end]]) - center
+        total += rows.sum(0)
+        squares += np.square(rows).sum(0)
+        start = end
+    n_rows = X.shape[0] if kept is None else np.count_nonzero(kept)
+    return total / n_rows, squares / n_rows

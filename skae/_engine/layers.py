@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..modules._custom import Rounded
-from ..modules._network import Dense, DenseLayers, Network
+from ..modules._network import LEAST_GAIN, Dense, DenseLayers, Network
 from .kernels import BESIDE, IN_PLACE, accumulate_gradients, zero_all
 from .program import Program, Signal
 
@@ -117,6 +117,59 @@ def _write_affine(program: Program, paths: list[tuple[Signal, Dense, bool]], y: 
                 program.add_product(y.gradient, matrix.t(), x.gradient)
 
     program.on_backward(write_backward)
+
+
+def write_gains(program: Program, layers: DenseLayers) -> Signal:
+    """Write a perceptron's gains, see `Network.gains`, and what they add to weights' gradients.
+
+    The pass backward is to have written the gradients in the weights before.
+    """
+    chains = [[*layers.hidden, layers.last]] if layers.last else []
+    chains += [[layers.linear]] if layers.linear else []
+    width = _matrix(chains[0][0], Tensor.detach).shape[0]
+    gains = Signal(program.buffer(width), program.buffer(width))
+    written = [_Chain(program, chain) for chain in chains]
+
+    def forward() -> None:
+        gains.gradient.zero_()
+        gains.value.fill_(LEAST_GAIN**2)
+        for chain in written:
+            gains.value.add_(chain.forward())
+        gains.value.sqrt_()
+
+    def backward() -> None:
+        per_square = gains.gradient / gains.value  # twice the derivative in the squared gains
+        for chain in written:
+            chain.backward(per_square)
+
+    program.call(forward)
+    program.on_backward(lambda: program.call(backward))
+    return gains
+
+
+class _Chain:
+    """Layers one after the other, and the sums over paths of products of their squared weights."""
+
+    def __init__(self, program: Program, layers: Sequence[Dense]) -> None:
+        self.matrices = [_matrix(layer, Tensor.detach) for layer in layers]
+        self.gradients = [_matrix(layer, gradient_of) for layer in layers]
+        self.squares = [torch.zeros_like(matrix) for matrix in self.matrices]
+        self.after = [program.buffer(matrix.shape[0]) for matrix in self.matrices]
+        self.after.append(program.buffer(self.matrices[-1].shape[1]).fill_(1.0))
+
+    def forward(self) -> Tensor:
+        """Return the sums over the paths from each input."""
+        for i in reversed(range(len(self.matrices))):
+            torch.square(self.matrices[i], out=self.squares[i])
+            torch.mv(self.squares[i], self.after[i + 1], out=self.after[i])
+        return self.after[0]
+
+    def backward(self, before: Tensor) -> None:
+        """Add to the gradients, given twice the derivative in each sum, that of the weights."""
+        for i, (matrix, gradient) in enumerate(zip(self.matrices, self.gradients, strict=True)):
+            sums = before[:, None] * self.after[i + 1]
+            before = self.squares[i].t() @ before
+            gradient.addcmul_(matrix, sums)
 
 
 def multiplied(program: Program, h: Signal, factor: Tensor) -> Signal:

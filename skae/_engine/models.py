@@ -14,7 +14,7 @@ from ..modules import Core
 from ..modules._network import Network
 from ..objectives import Buffers, Term
 from ..objectives._objective import FORMULAS, bound_by
-from .layers import multiplied, write_network
+from .layers import multiplied, write_gains, write_network
 from .program import Call, Program, Signal
 
 # The methods that say what a quantizer or a core does; see `bound_by`.
@@ -80,6 +80,11 @@ class Composer:
     def multiply(self, h: Signal, factor: Tensor) -> Signal:
         """Write the product of a signal with factors that have no gradient."""
         return multiplied(self._program, h, factor)
+
+    def gains(self, net: Any) -> Signal | None:
+        """Write the gains of a network, after the other gradients in its weights; None without."""
+        layers = net.dense_layers()
+        return None if layers is None else write_gains(self._program, layers)
 
     def activate(self, activation: Any, z: Signal) -> bool:
         """Write a code activation, in place."""

@@ -61,11 +61,12 @@ from .linear_view import LinearView
 from .pca_attributes import Description
 from .recipe import Recipe
 from .slots import (
-    CODE_ACTIVATIONS,
     CORRUPTIONS,
     LOSSES,
     SLOT_CONSTRAINTS,
+    check_penalties,
     resolve,
+    resolve_code_activation,
     resolve_penalties,
 )
 from .stream import Stream
@@ -177,21 +178,25 @@ default="squared_error"
         What the reconstruction is trained for, an object of `skae.objectives`. "bernoulli" is for
         X in [0, 1] and reconstructs probabilities, "poisson" for counts and reconstructs rates;
         with them `scale` acts on the encoder's input only, and the start is the mean of X (near it
-        with tied weights) instead of PCA. `score` is of squared errors whatever the loss.
+        with tied weights) instead of PCA. With "absolute_error" and "huber" outliers among the
+        training rows are left out of scaling and PCA start, and of held-out losses. `score` is of
+        squared errors whatever the loss.
     corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption, callable or None, \
 default=None
         What is done to rows before they are encoded in training, while the target stays clean: a
         denoising autoencoder. An object of `skae.objectives`, or a callable
         ``(x, generator) -> x`` of batches in scaled units. Held-out rows are corrupted too, and
         alike.
-    code_activation : {"identity", "logistic"} or CodeActivation, default="identity"
-        What the encoder's output goes through. "logistic" gives codes in (0, 1);
-        `skae.objectives.TopK` keeps the largest codes of each row. Only with the identity is the
-        start PCA itself.
+    code_activation : {"auto", "identity", "logistic", "soft_threshold"} or CodeActivation, \
+default="auto"
+        What the encoder's output goes through. "logistic" gives codes in (0, 1), and
+        "soft_threshold" zeros; `skae.objectives.TopK` keeps the largest codes of each row. Only
+        with the identity is the start PCA itself. "auto" is the identity, but the soft threshold
+        with the penalty "l1", and "logistic" with "kl_sparsity".
     penalty : {"l1", "l2", "kl_sparsity", "contractive", "acai"}, Term, list of these or None, \
 default=None
         What is added to the loss, objects of `skae.objectives`. "kl_sparsity" needs
-        ``code_activation="logistic"``.
+        codes in (0, 1).
     pretraining : {"greedy"} or None, default=None
         "greedy" lets `fit` train the layers one after the other, each as an autoencoder of what
         the layers before it return, for a tenth of `max_iter` epochs each, and then all together.
@@ -260,7 +265,7 @@ default=None
         in the network's units, or nats), and penalties. Of a table that was cross-fitted these are
         means over the folds, as are `n_iter_` epochs.
     validation_loss_curve_ : list of float
-        The same on the held-out rows.
+        The same on the held-out rows, for robust losses without outliers.
     best_loss_ : float
         Held-out loss of the epoch that was kept; if nothing was held out, training loss of the
         last epoch or of the start that was kept, infinity if there was neither.
@@ -353,7 +358,7 @@ default=None
         tied_weights: bool = False,
         loss: LossName | Loss = "squared_error",
         corruption: Noising = None,
-        code_activation: CodeActivationName | CodeActivation = "identity",
+        code_activation: CodeActivationName | CodeActivation = "auto",
         penalty: Penalties = None,
         pretraining: Literal["greedy"] | None = None,
         ordered: bool = False,
@@ -405,7 +410,9 @@ default=None
 
     def _make_recipe(self) -> Recipe:
         loss = deepcopy(resolve(self.loss, LOSSES))
-        activation = deepcopy(resolve(self.code_activation, CODE_ACTIVATIONS))
+        penalties = resolve_penalties(self.penalty)
+        activation = deepcopy(resolve_code_activation(self.code_activation, penalties))
+        check_penalties(penalties, activation, loss)
         check_tied_weights(self.tied_weights, self.encoder, self.decoder)
         built_in = self.encoder is None and self.decoder is None
         hidden = built_in and self.init == "random" and len(self.hidden_layer_sizes) > 0
@@ -417,7 +424,7 @@ default=None
             )
         recipe = Recipe(
             loss,
-            tuple(resolve_penalties(self.penalty, activation, loss)),
+            tuple(penalties),
             starts_at_pca=self._asks_for_pca(),
             code_activation=activation,
             corruption=resolve(self.corruption, CORRUPTIONS),
@@ -431,6 +438,7 @@ default=None
             code_activation=deepcopy(self._recipe.code_activation),
             ordered=self.ordered,
             n_components=self.n_components_,
+            measures_gains=any(term.needs_gains for term in self._recipe.terms),
         )
 
     def _start(
@@ -451,7 +459,8 @@ default=None
         """Return whether the linear path, and what is published, may follow rows by batches."""
         n_axes, n_features = axes.components.shape
         rotates = not self._keeps_axes and self._score_to_reach() is None
-        fits = self._recipe.starts_at_a_fit and scaling.is_uniform
+        robust = self._recipe.loss.is_robust  # the mean of a stream, and its axes, are not
+        fits = self._recipe.starts_at_a_fit and scaling.is_uniform and not robust
         return rotates and fits and n_axes <= n_features
 
     def _follow(self, X: Any, trainer: Trainer) -> Basis | None:

@@ -29,6 +29,8 @@ class Compared:
     ----------
     trainer : Trainer
         The network.
+    mean : ndarray of shape (n_features,)
+        Mean of the rows that it is trained on.
     held_out : ndarray or CSR of shape (n_rows, n_features)
         The rows, as the network sees them.
     wide : WideFit or None
@@ -36,6 +38,7 @@ class Compared:
     """
 
     trainer: Trainer
+    mean: np.ndarray
     held_out: Any
     wide: WideFit | None
 
@@ -96,8 +99,10 @@ def cross_fit(fitting: Any, X: Any, folds: Sequence[np.ndarray], generator: Gene
         for held_out in folds:
             fitting._recipe, fitting._wide = recipe, None
             rows = X[np.setdiff1d(every, held_out)]
-            trainer, _, rows_in = fitting._begin(rows, every[: rows.shape[0]], generator)
-            networks.append(Compared(trainer, fitting._as_trained(X[held_out]), fitting._wide))
+            trainer, mean, rows_in = fitting._begin(rows, every[: rows.shape[0]], generator)
+            networks.append(
+                Compared(trainer, mean, fitting._as_trained(X[held_out]), fitting._wide)
+            )
             runs.append(fitting._run(trainer, trainer.rows(rows_in), networks[-1].rows()))
         budget = networks[0].trainer.scaling, X.shape[0], fitting._most_epochs(X)
         history = fitting._train(runs, *budget, stops_training=True)
@@ -160,7 +165,7 @@ def gain(networks: Sequence[Compared], best: BestState, device: torch.device) ->
         rows = network.held_out if len(networks) > 1 else network.held_out[group :: best.n_groups]
         before += network.unexplained(best.start.snapshot[i], rows, device)
         now += network.unexplained(best.chosen_without(group).snapshot[i], rows, device)
-        total += sum_of_squares(rows, network.trainer.scaling.mean)
+        total += sum_of_squares(rows, network.mean)
     for network, snapshot in zip(networks, kept.snapshot, strict=True):
         network.trainer.step.restore(snapshot)
     return (before - now) / total if total else 0.0

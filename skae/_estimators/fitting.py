@@ -23,6 +23,7 @@ from .._data.scaling import Scaling, fit_scaling
 from .._inference.fitted import FittedNet, NotFiniteError
 from .._init.coordinates import Coordinates
 from .._init.pca import PrincipalAxes, principal_axes
+from .._init.robust_pca import residuals_of, robust_axes
 from .._latent.basis import Basis
 from .._runtime.device import resolve_device
 from .._sklearn.inputs import check_rows
@@ -228,7 +229,7 @@ class Fitting(GuardedState, ABC):
         if held_out is None:
             history = self._train_all(trainer, rows_in, training, max_epochs)
         else:
-            network = Compared(trainer, held_out, self._wide)
+            network = Compared(trainer, self.mean_, held_out, self._wide)
             run = self._run(trainer, trainer.rows(rows_in, training), network.rows())
             budget = trainer.scaling, X.shape[0], max_epochs
             history = self._train([run], *budget, stops_training=True)
@@ -404,7 +405,8 @@ class Fitting(GuardedState, ABC):
         Return them, and the rows that the network is trained on with their mean: X, or its
         coordinates.
         """
-        scaling = fit_scaling(X, self.scale)
+        robust = self._recipe.loss.is_robust
+        scaling = fit_scaling(X, self.scale, robust=robust)
         self._check_values(X, scaling, ColumnSummary(scaling.mean, scaling.low, scaling.high))
         axes = self._principal_axes(X, scaling)
         rows = StreamedRows(X, training, scaling, torch.device("cpu"))
@@ -431,7 +433,9 @@ class Fitting(GuardedState, ABC):
             rows = StreamedRows(X, training, scaling, torch.device("cpu"))
             self._pretrain(core, scaling, rows, generator)
         self._start_codes(core, rows, generator)
-        return self._open(build, core, scaling, generator), scaling.mean, X
+        self._recipe = self._recipe.for_residuals(partial(residuals_of, core, rows))
+        mean = summarize(X).mean if robust else scaling.mean  # a robust one is of fewer rows
+        return self._open(build, core, scaling, generator), mean, X
 
     def _in_coordinates(
         self, X: Any, core: Core, axes: PrincipalAxes | None, scaling: Scaling
@@ -475,7 +479,10 @@ class Fitting(GuardedState, ABC):
         if fraction is None and not self._recipe.starts_at_pca and not n_axes:
             return None
         n_axes = max(n_axes, self.n_components_)
-        axes = principal_axes(CentredRows(X, scaling), n_axes, scaling.constant)
+        if self._recipe.loss.is_robust:
+            axes = robust_axes(X, scaling, n_axes)
+        else:
+            axes = principal_axes(CentredRows(X, scaling), n_axes, scaling.constant)
         if fraction is not None and scaling.is_uniform:
             needed = len(axes.reaching(fraction).variances)
             self.n_components_ = self._divisible(needed, min(X.shape))
@@ -518,6 +525,7 @@ class Fitting(GuardedState, ABC):
                 )
         net, summary = self._net, summarize(X)
         self._check_values(X, net.scaling, summary)
+        self._recipe = replace(self._recipe, loss=net.loss)
         return self._open(net.build, net.make_core(), net.scaling, generator), summary.mean, X
 
     def _step_size(self, n_features: int) -> Any:
@@ -568,6 +576,7 @@ class Fitting(GuardedState, ABC):
             start_competes=self._recipe.start_competes or self.__sklearn_is_fitted__(),
             n_iter_no_change=patience(self.n_iter_no_change, self.batch_size, n_samples),
             tol=self._training_tol * self._recipe.loss_unit(scaling),
+            leaves_out_outliers=self._recipe.loss.is_robust,
         )
         report = partial(self._report, n_epochs) if self.verbose and reports else None
         return train(

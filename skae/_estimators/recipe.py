@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator
 
@@ -76,6 +78,12 @@ class Recipe:
         if self.importance_weighted:
             return Objective(ImportanceWeightedBound(loss))
         return Objective(loss, *self.terms)
+
+    def for_residuals(self, residuals: Callable[[], np.ndarray]) -> Recipe:
+        """Return the recipe once it is known what the start leaves of rows in scaled units."""
+        return replace(
+            self, loss=bound_by(self.loss, FORMULAS, "for_residuals")(residuals) or self.loss
+        )
 
     def loss_unit(self, scaling: Scaling) -> float:
         """Return what `tol` is a fraction of.

@@ -31,6 +31,7 @@ from ..objectives import (
     NegativeBinomial,
     Poisson,
     SaltAndPepperNoise,
+    SoftThreshold,
     SquaredError,
     SwapNoise,
     Term,
@@ -59,7 +60,11 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
     "salt_and_pepper": SaltAndPepperNoise,
     "swap": SwapNoise,
 }
-CODE_ACTIVATIONS: dict[str, type[CodeActivation]] = {"identity": Identity, "logistic": Logistic}
+CODE_ACTIVATIONS: dict[str, type[CodeActivation]] = {
+    "identity": Identity,
+    "logistic": Logistic,
+    "soft_threshold": SoftThreshold,
+}
 PENALTIES: dict[str, type[Term]] = {
     "l1": L1,
     "l2": L2,
@@ -95,7 +100,7 @@ SLOT_CONSTRAINTS: Constraints = {
         ),
     ],
     "corruption": [OneOf(*CORRUPTIONS), _CORRUPT, None],
-    "code_activation": [OneOf(*CODE_ACTIVATIONS), an_instance_of(CodeActivation)],
+    "code_activation": [OneOf("auto", *CODE_ACTIVATIONS), an_instance_of(CodeActivation)],
     "penalty": [
         *_PENALTY,
         Kind("a list of these", lambda value: isinstance(value, list | tuple)),
@@ -138,14 +143,24 @@ def takes_no_negatives(value: Any) -> bool:
     return getattr(part, "non_negative", False) is True
 
 
-def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -> list[Term]:
+def resolve_code_activation(value: Any, penalties: list[Term]) -> CodeActivation:
+    """Return the code activation in a slot; for "auto" that which the penalties ask for."""
+    if not (isinstance(value, str) and value == "auto"):
+        found: CodeActivation = resolve(value, CODE_ACTIVATIONS)
+        return found
+    # One that needs codes in (0, 1) has no choice.
+    ordered = sorted(penalties, key=lambda penalty: not penalty.needs_unit_codes)
+    names = [each.code_activation for each in ordered if each.code_activation != "identity"]
+    return CODE_ACTIVATIONS[names[0] if names else "identity"]()
+
+
+def resolve_penalties(value: Any) -> list[Term]:
     """Return the penalties in a slot that takes one, several or none.
 
     Raises
     ------
     ValueError
-        If one is not a penalty, needs codes in (0, 1) and these are not, or does not go with the
-        loss.
+        If one is not a penalty.
     """
     listed = value if isinstance(value, list | tuple) else [value]
     penalties = []
@@ -157,6 +172,18 @@ def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -
             )
         if each is not None:
             penalties.append(resolve(each, PENALTIES))
+    return penalties
+
+
+def check_penalties(penalties: list[Term], code_activation: CodeActivation, loss: Loss) -> None:
+    """Check that penalties are of codes, and go with the other parts.
+
+    Raises
+    ------
+    ValueError
+        If one is not a penalty of codes, needs codes in (0, 1) and these are not, or does not go
+        with the loss.
+    """
     for penalty in penalties:
         if penalty.needs_outputs or isinstance(penalty, Loss):
             raise ValueError(
@@ -175,4 +202,3 @@ def resolve_penalties(value: Any, code_activation: CodeActivation, loss: Loss) -
                 f"code_activation={code_activation!r} does not give. Use "
                 "code_activation='logistic'."
             )
-    return penalties

@@ -20,6 +20,7 @@ from .._inference.elbo import importance_weighted, lower_bounds
 from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes
 from .._init.probabilistic_pca import has_noise_per_feature, start_probabilistic
+from .._init.robust_pca import without_outliers
 from .._latent.basis import signs_of, sorted_basis
 from .._latent.density import (
     completed,
@@ -183,9 +184,10 @@ Likelihood, default="auto"
         do on held-out rows; shared beyond 1024 features. "gaussian" has a learned
         noise variance, shared by all features; ``skae.objectives.Gaussian("per_feature")`` has one
         of each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
-        tails. "bernoulli" is for zeros and ones, "poisson" and "negative_binomial" for counts:
-        with these `scale` acts on the encoder's input alone, and rows outside of their support
-        raise ValueError. Or a `skae.objectives.Likelihood` of your own.
+        tails, and leaves outliers out of scaling, start and held-out losses. "bernoulli" is for
+        zeros and ones, "poisson" and "negative_binomial" for counts: with these `scale` acts on the
+        encoder's input alone, and rows outside of their support raise ValueError. Or a
+        `skae.objectives.Likelihood` of your own.
     n_importance_samples : int, default=1
         Codes drawn for each row in training. With more than 1 the importance-weighted bound is
         trained ([3]_, equation 8), which is tighter; `beta` has to be 1 then, and `free_bits` 0.
@@ -400,8 +402,6 @@ Likelihood, default="auto"
 
     def _make_recipe(self) -> Recipe:
         likelihood = deepcopy(resolve(self.likelihood, LIKELIHOODS))
-        if self.likelihood == "auto" and self.__sklearn_is_fitted__():
-            likelihood = deepcopy(self._net.loss)
         if likelihood.weight != 1:
             raise ValueError(
                 f"likelihood={self.likelihood!r} has another weight than 1, with which it is not "
@@ -443,7 +443,10 @@ Likelihood, default="auto"
         rows: StreamedRows,
         generator: Generator,
     ) -> None:
-        told = start_probabilistic(core, axes, scaling, CentredRows(rows.X, scaling))
+        centred = CentredRows(rows.X, scaling)
+        if axes is not None and self._recipe.loss.is_robust:
+            centred = without_outliers(rows.X, scaling, axes)
+        told = start_probabilistic(core, axes, scaling, centred)
         warms_up = self.beta == 1 and self.n_importance_samples == 1
         if told is not None and warms_up and told.mean() < _LITTLE_TOLD:
             n_rows = rows.X.shape[0]

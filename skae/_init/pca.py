@@ -148,9 +148,9 @@ def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -
     axes *= signs_of(axes)[:, None]
 
     components, variances = np.zeros((n_components, n_features)), np.zeros(n_components)
-    components[:k], variances[:k] = axes, squares / n_samples
+    components[:k], variances[:k] = axes, squares / rows.n_kept
     left_out = n_features - k
-    residual = max(total / n_samples - variances.sum(), 0.0) / left_out if left_out else 0.0
+    residual = max(total / rows.n_kept - variances.sum(), 0.0) / left_out if left_out else 0.0
     return PrincipalAxes(components, variances, residual)
 
 

@@ -191,7 +191,7 @@ def _factors(
     if n_features > _MOST_FACTORED:
         return loadings, noise
     with threads_for(_ROWS_AT_ONCE * n_features**2):
-        covariance = (sum_of_products(rows.blocks(), rows.shape[1]) / rows.shape[0]).numpy()
+        covariance = (sum_of_products(rows.blocks(), rows.shape[1]) / rows.n_kept).numpy()
     many = n_features > _MANY_FEATURES
     starts = [noise] if many else [noise, np.maximum(np.diag(covariance), least)]
     n_iterations = _ITERATIONS_OF_MANY if many else _FACTOR_ITERATIONS

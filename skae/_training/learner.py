@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._data.batches import Rows
+from .._data.outliers import within_reach
 from .step import Step
 from .validation import ValidationSet
 
@@ -71,6 +72,7 @@ class Learner:
             if run.held_out is not None
         ]
         self.is_compared = bool(self._validations)
+        self._counted: slice | Tensor = slice(None)
 
     @property
     def work(self) -> int:
@@ -87,15 +89,20 @@ class Learner:
         return sum(run.epoch(progress) for run in self.runs) / len(self.runs)
 
     def losses(self) -> Tensor:
-        """Return the loss of each row of the validation set, float64."""
-        return torch.cat([validation.losses() for validation in self._validations])
+        """Return the loss of each row of the validation set that counts, float64."""
+        return torch.cat([validation.losses() for validation in self._validations])[self._counted]
+
+    def leave_out_outliers(self) -> None:
+        """Let only those rows of the validation set count whose loss now is not far above most."""
+        self._counted = torch.from_numpy(within_reach(self.losses().numpy()))
 
     def groups(self) -> Tensor:
-        """Return the group of each row of the validation set: its fold, or one of two halves."""
+        """Return the group of each row that counts: its fold, or one of two halves."""
         sizes = [validation.rows.n_rows for validation in self._validations]
         if len(sizes) == 1:
-            return torch.arange(sizes[0], device="cpu") % 2
-        return torch.cat([torch.full((size,), i, device="cpu") for i, size in enumerate(sizes)])
+            return (torch.arange(sizes[0], device="cpu") % 2)[self._counted]
+        folds = [torch.full((size,), i, device="cpu") for i, size in enumerate(sizes)]
+        return torch.cat(folds)[self._counted]
 
     def snapshot(self, reuse: list[list[Tensor]] | None = None) -> list[list[Tensor]]:
         """Return copies of all that training changes, in the tensors of a snapshot to `reuse`."""

@@ -97,6 +97,8 @@ def train(
     with flushed_denormals(), threads_for(learner.work):
         best = None
         if learner.is_compared:
+            if plan.leaves_out_outliers:
+                learner.leave_out_outliers()
             best = BestState(plan, learner.losses(), learner.snapshot(), learner.groups())
             history.best = best
             if max_epochs:

@@ -34,12 +34,16 @@ class ValidationPlan:
         Epochs in a row without an improvement that end training.
     tol : float, default=0.0
         Smallest improvement that counts as one, on the loss of the last epoch that counted.
+    leaves_out_outliers : bool, default=False
+        Whether rows whose loss at the start is far above that of most rows do not count, see
+        `within_reach`: what a network makes of these would outweigh all others.
     """
 
     stops_training: bool = False
     start_competes: bool = False
     n_iter_no_change: int = 10
     tol: float = 0.0
+    leaves_out_outliers: bool = False
 
 
 class ValidationSet:

@@ -17,6 +17,7 @@ class AutoencoderOutput(NamedTuple):
     x_hat: Tensor  # (batch, n_features)
     z: Tensor  # (batch, n_components)
     x_in: Tensor  # (batch, n_features), what the encoder was given
+    gains: Tensor | None = None  # (n_components,), how much x_hat changes with z, if asked for
 
 
 class Autoencoder(Core):
@@ -36,6 +37,8 @@ class Autoencoder(Core):
         With equal ones the first codes are left behind, and with ones that fall faster the last.
     n_components : int, default=1
         Number of codes; used if `ordered`.
+    measures_gains : bool, default=False
+        Whether `forward` returns the decoder's gains, for terms that ask for them.
 
     References
     ----------
@@ -57,8 +60,10 @@ class Autoencoder(Core):
         code_activation: Callable[[Tensor], Tensor] | None = None,
         ordered: bool = False,
         n_components: int = 1,
+        measures_gains: bool = False,
     ) -> None:
         super().__init__(encoder, decoder)
+        self.measures_gains = measures_gains
         self.code_activation = code_activation
         self.ordered, self.n_components = ordered, n_components
 
@@ -93,7 +98,10 @@ class Autoencoder(Core):
         """Write encoder, code activation, what is let through, and decoder."""
         z = steps.network(self.encoder, steps.rows, "encoder")
         through = z
-        if not (z and steps.activate(self.code_activation, z) and steps.terms(z=z)):
+        if not (z and steps.activate(self.code_activation, z)):
+            return False
+        gains = steps.gains(self.decoder) if self.measures_gains else None
+        if not (steps.terms(z=z, gains=gains) if gains else steps.terms(z=z)):
             return False
         if "kept" in steps.noise:
             kept = torch.zeros_like(z.value)
@@ -108,4 +116,6 @@ class Autoencoder(Core):
         z = through = self._activate(self.encoder(x, *self._masks(noise, "encoder")))
         if noise and "kept" in noise:
             through = z * (torch.arange(z.shape[1], device=z.device) < noise["kept"])
-        return AutoencoderOutput(self.decoder(through, *self._masks(noise, "decoder")), z, x)
+        gains = self.decoder.gains() if self.measures_gains else None
+        x_hat = self.decoder(through, *self._masks(noise, "decoder"))
+        return AutoencoderOutput(x_hat, z, x, gains)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+# Gains are bounded away from zero, where the root has no derivative.
+LEAST_GAIN = 1e-6
 
 
 class Dense(NamedTuple):
@@ -22,6 +26,24 @@ class DenseLayers(NamedTuple):
     hidden: list[Dense]
     last: Dense | None
     linear: Dense | None
+
+
+def gains_of(layers: DenseLayers) -> Tensor:
+    """Return how much outputs change with each input, shape (n_in,), see `Network.gains`."""
+    paths = []
+    if layers.last is not None:
+        after = _squares(layers.last).sum(1)
+        for layer in reversed(layers.hidden):
+            after = _squares(layer) @ after
+        paths.append(after)
+    if layers.linear is not None:
+        paths.append(_squares(layers.linear).sum(1))
+    return (torch.stack(paths).sum(0) + LEAST_GAIN**2).sqrt()
+
+
+def _squares(layer: Dense) -> Tensor:
+    weight = layer.weight if layer.mirrored else layer.weight.t()
+    return weight.square()
 
 
 class Move(NamedTuple):
@@ -65,6 +87,15 @@ class Network(nn.Module):
     def dense_layers(self) -> DenseLayers | None:
         """Return the layers if they are all there is to the network; else None."""
         return None
+
+    def gains(self) -> Tensor | None:
+        """Return how much outputs change with each input, shape (n_in,); None if it is not known.
+
+        It is the root of the sum over all paths from an input to an output of the product of the
+        squared weights along it: of a linear map the norm of the input's column.
+        """
+        layers = self.dense_layers()
+        return None if layers is None else gains_of(layers)
 
     def start_at(self, weight: Tensor, offset: Tensor) -> None:
         """Start at the linear map ``x @ weight.T + offset``.

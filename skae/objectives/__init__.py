@@ -2,7 +2,7 @@
 
 from ._adversarial import ACAI
 from ._buffers import Buffers
-from ._code_activations import CodeActivation, Identity, Logistic, TopK
+from ._code_activations import CodeActivation, Identity, Logistic, SoftThreshold, TopK
 from ._codes import CodebookLoss, CodeLength, Commitment
 from ._corruptions import Corruption, GaussianNoise, MaskingNoise, SaltAndPepperNoise, SwapNoise
 from ._counts import NegativeBinomial, Poisson
@@ -46,6 +46,7 @@ __all__ = [
     "Poisson",
     "SaltAndPepperNoise",
     "Schedule",
+    "SoftThreshold",
     "SquaredError",
     "SwapNoise",
     "Term",

@@ -270,6 +270,8 @@ class Laplace(Likelihood):
     tensor([-3.3863])
     """
 
+    is_robust = True
+
     def __init__(self, scale: str | float = "shared", weight: float | Schedule = 1.0) -> None:
         super().__init__(weight)
         self.scale = scale

@@ -38,6 +38,12 @@ class Term(ABC, BaseEstimator):
         epoch to the next. It compares ``out.x_hat`` with rows in scaled units.
     auxiliary : bool
         Whether the term only helps training along: states of the network are compared without it.
+    needs_gains : bool
+        Whether the term asks for ``out.gains``: by how much a unit of each code changes a
+        reconstruction, of shape (n_components,), or None for a decoder of the user's. A term that
+        shrinks codes multiplies them by it, or large weights of the decoder make up for it.
+    code_activation : str
+        What ``code_activation="auto"`` stands for with this term.
     axis_aligned : bool
         Whether the term gives each code a meaning of its own, as sparsity does, so that codes may
         be sorted but not rotated.
@@ -55,6 +61,8 @@ class Term(ABC, BaseEstimator):
     needs_unit_codes: ClassVar[bool] = False
     adversarial: ClassVar[bool] = False
     auxiliary: ClassVar[bool] = False
+    needs_gains: ClassVar[bool] = False
+    code_activation: ClassVar[str] = "identity"
     gradient_unit: float = 1.0
 
     def __init__(self, weight: float | Schedule = 1.0) -> None:

@@ -18,12 +18,28 @@ LEAST_ACTIVATION = 1e-6
 
 
 class L1(Term):
-    r"""Sum of the codes' absolute values, :math:`\sum_j |z_j|` per row: sparse codes.
+    r"""Sum of the codes' absolute values, :math:`\sum_j g_j |z_j|` per row: sparse codes.
+
+    A code is weighted by the decoder's gain, :math:`g_j`, the norm of its column, as in the lasso
+    with columns of unit norm: without it codes shrink, the decoder grows, and nothing is sparse.
+    With hidden layers it is the root of the sum, over all paths from the code to the outputs, of
+    the product of the squared weights ([1]_, the path norm for p = 2), which is the same however
+    the weights are shared out among encoder and decoder, and among ReLU layers. A decoder of the
+    user's has no such norm: the gains are 1.
+
+    Of a linear decoder with orthonormal columns the best codes are those without the penalty, drawn
+    towards zero by half of the weight. A network's codes are small in many rows and zero in none;
+    ``code_activation="auto"`` is therefore `SoftThreshold` with this term.
 
     Parameters
     ----------
-    weight : float or Schedule, default=1e-3
-        Factor of the term in the objective.
+    weight : float or Schedule, default=1.0
+        Factor of the term in the objective, in scaled units: half of it is the size of codes, in
+        units in which features have a variance of about 1, that it does not pay to use.
+
+    References
+    ----------
+    .. [1] Neyshabur, Tomioka and Srebro, "Norm-Based Capacity Control in Neural Networks", 2015.
 
     Examples
     --------
@@ -31,28 +47,42 @@ class L1(Term):
     >>> import torch
     >>> from skae.objectives import L1
     >>> x, z = torch.zeros(1, 3), torch.tensor([[3.0, -4.0]])
-    >>> L1()(x, SimpleNamespace(x_hat=x, z=z, x_in=x))
-    tensor([7.])
+    >>> L1()(x, SimpleNamespace(x_hat=x, z=z, x_in=x, gains=torch.tensor([1.0, 0.5])))
+    tensor([5.])
     """
 
     axis_aligned = True
+    needs_gains = True
+    code_activation = "soft_threshold"
 
-    def __init__(self, weight: float | Schedule = 1e-3) -> None:
+    def __init__(self, weight: float | Schedule = 1.0) -> None:
         super().__init__(weight)
 
     def __call__(self, x: Tensor, out: Any) -> Tensor:
-        """Return the sum of absolute codes per row, shape (batch,)."""
-        return out.z.abs().sum(1)
+        """Return the sum of absolute codes, times gains, per row, shape (batch,)."""
+        sizes, gains = out.z.abs(), getattr(out, "gains", None)
+        return sizes.sum(1) if gains is None else sizes @ gains
 
     def bind(self, buffers: Buffers) -> Bound:
         """Return what adds the codes times their signs, and the signs to the gradient."""
         z, gradient, factor = buffers.out.z, buffers.grad.z, buffers.factor
-        signs = torch.zeros_like(z)
-        return in_turn(
-            lambda: torch.sign(z, out=signs),
-            buffers.product(signs, z),
-            lambda: gradient.add_(signs, alpha=factor),
-        )
+        signs, gains = torch.zeros_like(z), getattr(buffers.out, "gains", None)
+        if gains is None:
+            return in_turn(
+                lambda: torch.sign(z, out=signs),
+                buffers.product(signs, z),
+                lambda: gradient.add_(signs, alpha=factor),
+            )
+        total, gains_gradient = buffers.total(*gains.shape), buffers.grad.gains
+
+        def run() -> None:
+            torch.sign(z, out=signs)
+            sums = (signs * z).sum(0)
+            total.addcmul_(sums, gains)
+            gains_gradient.add_(sums, alpha=factor)
+            gradient.addcmul_(signs, gains, value=factor)
+
+        return run
 
 
 class L2(Term):
@@ -122,6 +152,7 @@ class KLSparsity(Term):
 
     axis_aligned = True
     needs_unit_codes = True
+    code_activation = "logistic"
 
     def __init__(self, target: float = 0.05, weight: float | Schedule = 30.0) -> None:
         super().__init__(weight)

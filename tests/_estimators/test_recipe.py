@@ -47,7 +47,11 @@ WRONG = [
     (AutoencoderTransformer, dict(penalty=L1(CosineDecay(start="a"))), "'start' parameter"),
     (AutoencoderTransformer, dict(penalty=KLDivergence()), "not a penalty on the codes"),
     (AutoencoderTransformer, dict(penalty=["l1", 3]), "Got 3 in it"),
-    (AutoencoderTransformer, dict(penalty="kl_sparsity"), r"codes in \(0, 1\)"),
+    (
+        AutoencoderTransformer,
+        dict(penalty="kl_sparsity", code_activation="identity"),
+        r"codes in \(0, 1\)",
+    ),
     (
         AutoencoderTransformer,
         dict(penalty=KLSparsity(1.5), code_activation="logistic"),
@@ -75,7 +79,11 @@ WRONG = [
     (AutoencoderTransformer, dict(dropout=LinearWarmup(start=1.5)), "schedule must return"),
     (AutoencoderTransformer, dict(weight_decay=LinearWarmup(end=-1.0)), "schedule must return"),
     (AutoencoderTransformer, dict(penalty=L2(LinearWarmup(end=-5.0))), "schedule must return"),
-    (AutoencoderTransformer, dict(n_init=2, penalty="kl_sparsity"), r"codes in \(0, 1\)"),
+    (
+        AutoencoderTransformer,
+        dict(n_init=2, penalty="kl_sparsity", code_activation="soft_threshold"),
+        r"codes in \(0, 1\)",
+    ),
     (VAETransformer, dict(beta=LinearWarmup(end=-1.0)), "schedule must return"),
     (VQVAETransformer, dict(quantizer=FiniteScalarQuantization((1,))), "levels"),
     (VQVAETransformer, dict(quantizer=FiniteScalarQuantization(())), "levels"),

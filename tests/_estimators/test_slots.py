@@ -166,13 +166,11 @@ def test_a_callable_corrupts(blobs):
 
 
 def test_penalties_do_what_they_say(digits):
-    """L1 and L2 make codes smaller, contraction makes the encoder's Jacobian smaller."""
+    """L2 makes codes smaller, contraction makes the encoder's Jacobian smaller."""
     settings = dict(max_iter=20, init="random", **QUICK)
     plain = AutoencoderTransformer(8, **settings).fit(digits)
-    sizes = {"plain": _raw_codes(plain, digits)}
-    for penalty in (L1(0.5), L2(0.5)):
-        model = AutoencoderTransformer(8, penalty=penalty, **settings).fit(digits)
-        assert np.abs(_raw_codes(model, digits)).mean() < 0.5 * np.abs(sizes["plain"]).mean()
+    small = AutoencoderTransformer(8, penalty=L2(0.5), **settings).fit(digits)
+    assert np.abs(_raw_codes(small, digits)).mean() < 0.5 * np.abs(_raw_codes(plain, digits)).mean()
     contracted = AutoencoderTransformer(8, penalty=Contractive(1.0), **settings).fit(digits)
 
     assert _jacobian_norm(contracted, digits) < 0.5 * _jacobian_norm(plain, digits)
@@ -261,7 +259,7 @@ def test_a_penalty_of_ones_own_can_forbid_rotation(digits):
 
 def test_kl_sparsity_needs_codes_between_0_and_1(blobs):
     """The error names the penalty and the remedy."""
-    model = AutoencoderTransformer(2, penalty="kl_sparsity")
+    model = AutoencoderTransformer(2, penalty="kl_sparsity", code_activation="identity")
     with pytest.raises(ValueError, match=r"KLSparsity.*code_activation='logistic'"):
         model.fit(blobs)
 
@@ -384,7 +382,9 @@ def test_greedy_pretraining_needs_a_random_start(blobs):
 # -- what the reviews of PCA's attributes found -----------------------------------------------
 
 
-@pytest.mark.parametrize("variant", [dict(ordered=True), dict(penalty=L1(0.0))], ids=str)
+@pytest.mark.parametrize(
+    "variant", [dict(ordered=True), dict(penalty=L1(0.0), code_activation="identity")], ids=str
+)
 def test_codes_that_are_not_rotated_are_in_the_units_of_the_rows_too(variant):
     """At the start attributes are PCA's, whatever the units of X are."""
     X = np.random.default_rng(0).normal(size=(200, 5)) * [500, 100, 20, 5, 1]

@@ -85,6 +85,20 @@ def test_huber_s_delta_is_checked():
         evaluate(Huber(delta=0), np.zeros((1, 1)), np.ones((1, 1)))
 
 
+def test_huber_s_threshold_follows_a_gaussian_s_residuals(rng):
+    """It is 1.345 standard deviations, 0.01 where nothing is left, and 1 before there is a fit."""
+    residuals = rng.normal(0, 3, size=(20_000, 4))
+    costs = evaluate(Huber(), np.zeros((1, 1)), np.full((1, 1), 3.0))
+
+    assert Huber(weight=2.0).for_residuals(lambda: residuals).delta == pytest.approx(
+        4.035, rel=0.02
+    )
+    assert Huber(weight=2.0).for_residuals(lambda: residuals).weight == 2.0
+    assert Huber().for_residuals(lambda: residuals[:, :0]).delta == 0.01
+    assert Huber(0.5).for_residuals(lambda: residuals).delta == 0.5
+    assert costs == evaluate(Huber(1.0), np.zeros((1, 1)), np.full((1, 1), 3.0))
+
+
 def test_bernoulli_is_minus_the_log_mass(rng):
     """On binary rows it is SciPy's log-mass, summed over features."""
     logits, x = rng.normal(size=(6, 4)), rng.integers(2, size=(6, 4))

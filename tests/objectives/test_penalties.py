@@ -1,5 +1,6 @@
 """Tests of the penalties against NumPy, SciPy and torch's full Jacobians."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,25 @@ from sklearn.base import clone
 from torch import nn
 from torch.autograd.functional import jacobian
 
-from skae.objectives import L1, L2, Contractive, KLSparsity, Objective, SquaredError
+from skae._training.step import Step
+from skae.modules import MLP, Autoencoder, MirroredMLP
+from skae.objectives import (
+    L1,
+    L2,
+    Contractive,
+    KLSparsity,
+    Objective,
+    SoftThreshold,
+    SquaredError,
+)
+
+
+def randomized(net):
+    """Return a network in float64 with random weights everywhere."""
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.copy_(torch.randn(weight.shape))
+    return net.double()
 
 
 def codes(z):
@@ -135,3 +154,108 @@ def test_penalties_are_estimators(penalty):
 
     assert heavier.get_params() == penalty.get_params() | {"weight": 7.0}
     assert repr(heavier) == f"{type(penalty).__name__}(weight=7.0)"
+
+
+def test_l1_weighs_codes_by_the_decoder_s_gains():
+    """Each code counts as much as it changes reconstructions."""
+    z, gains = np.random.default_rng(0).normal(size=(6, 3)), torch.tensor([1.0, 0.0, 2.0]).double()
+    out = codes(z)
+    out.gains = gains
+
+    np.testing.assert_allclose(L1()(None, out), np.abs(z) @ gains.numpy())
+
+
+@pytest.mark.parametrize("widths", [[], [7], [7, 5]])
+def test_a_share_between_codes_and_decoder_changes_nothing(widths):
+    """Codes of c times the size, and a decoder that takes them by 1 / c, cost the same."""
+    torch.manual_seed(0)
+    decoder = randomized(MLP(3, 6, widths, skip=True))
+    x, z = torch.randn(5, 6).double(), torch.randn(5, 3).double()
+    c = torch.tensor([0.01, 2.0, 30.0]).double()
+
+    def cost(z):
+        out = SimpleNamespace(x_hat=decoder(z), z=z, x_in=x, gains=decoder.gains())
+        return Objective(SquaredError(), L1(0.7))(x, out).detach()
+
+    before = cost(z)
+    with torch.no_grad():
+        for layer in [decoder.linear, *decoder.linears()[: 1 if widths else 0]]:
+            layer.weight.div_(c)
+
+    torch.testing.assert_close(cost(c * z), before)
+
+
+def test_hidden_layers_are_no_way_around_the_gains():
+    """Weights moved from one layer to the next leave a ReLU network, and its gains, as they are."""
+    torch.manual_seed(0)
+    decoder = randomized(MLP(3, 6, [7, 5]))
+    z, before = torch.randn(5, 3).double(), decoder.gains().detach()
+    first, second, _ = decoder.linears()
+    expected = decoder(z).detach()
+    with torch.no_grad():
+        first.weight.mul_(0.1)
+        first.bias.mul_(0.1)
+        second.weight.mul_(10)
+
+    torch.testing.assert_close(decoder(z), expected)
+    torch.testing.assert_close(decoder.gains(), before)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_gains_of_a_linear_decoder_are_the_norms_of_its_columns(tied):
+    """They are those of the matrix from codes to rows."""
+    torch.manual_seed(0)
+    encoder = randomized(MLP(6, 3, []))
+    decoder = MirroredMLP(encoder).double() if tied else randomized(MLP(3, 6, []))
+    columns = decoder(torch.eye(3).double()) - decoder(torch.zeros(1, 3).double())
+
+    torch.testing.assert_close(decoder.gains(), columns.norm(dim=1))
+
+
+def test_the_best_codes_of_orthonormal_columns_are_soft_thresholded():
+    """It is the lasso of an orthogonal design: least squares, drawn to zero by half the weight."""
+    rng, weight = np.random.default_rng(0), 1.3
+    columns = np.linalg.qr(rng.normal(size=(6, 3)))[0]
+    decoder = randomized(MLP(3, 6, []))
+    decoder.start_at(torch.tensor(columns), torch.zeros(6))
+    x = torch.tensor(rng.normal(size=(40, 6)))
+    best = SoftThreshold(weight / 2)(x @ torch.tensor(columns))
+
+    def cost(z):
+        out = SimpleNamespace(x_hat=decoder(z), z=z, x_in=x, gains=decoder.gains())
+        return Objective(SquaredError(), L1(weight))(x, out).detach()
+
+    assert (best == 0).any()
+    for _ in range(200):
+        moved = best + torch.tensor(rng.choice([1e-3, 0.1, 1]) * rng.normal(size=best.shape))
+        assert bool((cost(moved) > cost(best)).all())
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("widths", [[], [7], [7, 4]])
+def test_bound_gradients_of_gains_are_autograd_s(widths, tied):
+    """To 1e-10, for all weights, in slices too, whatever the paths through the decoder."""
+    torch.manual_seed(0)
+    encoder = randomized(MLP(6, 3, widths, skip=True))
+    decoder = randomized(MLP(3, 6, widths[::-1], skip=True))
+    decoder = MirroredMLP(encoder).double() if tied else decoder
+    core = Autoencoder(encoder, decoder, SoftThreshold(0.3, 0.2), measures_gains=True)
+    x = torch.randn(9, 6).double()
+    objective = Objective(SquaredError(0.5), L1(0.7))
+    found = []
+    for compiled, slice_rows in ((True, 20), (True, 4), (False, 20)):
+        made = deepcopy(core)
+        gradients = Step(
+            made, objective, None, learning_rate=0.1, compiled=compiled, slice_rows=slice_rows
+        )
+        slices = gradients._slices(len(x))
+        unit = gradients._gradients.differentiate(x, x, {}, slices, None)
+        found.append([p.grad * unit for p in made.parameters()])
+        value = gradients._gradients.take_value()
+        found[-1].append(value.reshape(1))
+
+    for expected in found[2]:
+        assert expected.abs().max() > 0
+    for one in found[:2]:
+        for each, expected in zip(one, found[2], strict=True):
+            torch.testing.assert_close(each, expected, rtol=1e-10, atol=1e-10)

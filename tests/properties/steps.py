@@ -39,6 +39,7 @@ from skae.objectives import (
     MaskingNoise,
     Objective,
     Poisson,
+    SoftThreshold,
     SquaredError,
     TopK,
 )
@@ -90,7 +91,7 @@ def losses():
         st.builds(SquaredError, WEIGHTS),
         st.builds(lambda weight: SquaredError(weight).in_coordinates(9), WEIGHTS),
         st.builds(AbsoluteError, WEIGHTS),
-        st.builds(Huber, st.floats(0.1, 2), weight=WEIGHTS),
+        st.builds(Huber, st.floats(0.1, 2) | st.just("auto"), weight=WEIGHTS),
         st.builds(Bernoulli, weight=WEIGHTS),
         st.builds(Poisson, weight=WEIGHTS),
     )
@@ -106,8 +107,10 @@ def autoencoders(draw, n_features, row_by_row):
         | st.builds(Identity)
         | st.builds(Logistic)
         | st.builds(TopK, st.integers(1, k + 1))
+        | st.builds(SoftThreshold, st.floats(0, 1), st.floats(0, 1))
     )
-    core = Autoencoder(*nets, activation, draw(st.booleans()), k)
+    ordered, measures_gains = draw(st.booleans()), draw(st.booleans())
+    core = Autoencoder(*nets, activation, ordered, k, measures_gains)
     penalties = [st.builds(L1, WEIGHTS), st.builds(L2, WEIGHTS)]
     if isinstance(activation, Logistic) and not row_by_row:
         penalties.append(st.builds(KLSparsity, st.floats(0.05, 0.95), weight=WEIGHTS))
