@@ -18,7 +18,8 @@ from .._runtime.device import evaluation_device
 from .._runtime.random import make_generator
 from .._sklearn.inputs import check_codes, check_rows
 from .._sklearn.params import check_n_samples, integer
-from .fitting import Fitting, kept
+from .beginning import kept
+from .fitting import Fitting
 from .restarts import fit_best
 from .slots import takes_no_negatives
 

@@ -16,7 +16,7 @@ from .._data.batches import StreamedRows
 from .._data.centred import CentredRows
 from .._data.rows import ColumnSummary, check_whole_numbers, summarize
 from .._data.scaling import Scaling
-from .._inference.elbo import importance_weighted, lower_bounds
+from .._inference.elbo import importance_weighted, lower_bounds, with_prior
 from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes
 from .._init.probabilistic_pca import has_noise_per_feature, start_probabilistic
@@ -36,7 +36,6 @@ from .._latent.noise import scattered
 from .._runtime.device import evaluation_device
 from .._runtime.distributed import agreed
 from .._runtime.random import draw_seed, make_generator, normal
-from .._runtime.warnings import warn
 from .._sklearn.params import (
     SCHEDULE,
     Constraints,
@@ -49,7 +48,7 @@ from .._training.defaults import share_of_warmup
 from ..modules import VAE, Core
 from ..objectives import Gaussian, KLDivergence, Likelihood, LinearWarmup, Schedule
 from ..objectives._losses import for_scaled_rows
-from ..objectives._schedules import value_at
+from .activity import LEAST_ACTIVITY, warn_of_inactive
 from .fitting import Encoding
 from .hints import (
     ActivationName,
@@ -71,9 +70,6 @@ from .slots import CODE_DENSITY_CONSTRAINTS, LIKELIHOOD_CONSTRAINTS, LIKELIHOODS
 _SCORING_POINTS = 64
 # `lower_bound_` is estimated from as many rows as this many decoded codes allow.
 _CODES_BOUNDED = 2**14
-# A code is inactive where the variance of its posterior means is not above this: Burda, Grosse and
-# Salakhutdinov, "Importance Weighted Autoencoders", 2016, appendix C.
-_LEAST_ACTIVITY = 0.01
 # Where the codes of the start tell less than this, in nats on average, training begins with a
 # divergence of little weight: it would switch codes off before a nonlinear net has a use for them.
 _LITTLE_TOLD, _FIRST_BETA = 0.5, 0.1
@@ -599,7 +595,7 @@ Likelihood, default="auto"
         device = evaluation_device(self.device)
         term: Any = for_scaled_rows(likelihood, scaling.center, scaling.scale, device)
         if self._scores_by_prior:
-            term = partial(_with_prior, term, self._log_prior_ratio)
+            term = partial(with_prior, term, self._log_prior_ratio)
         rows_bound = partial(bound, likelihood=term)
         how = {"known": False, "in_order": in_order}
         bounds = self._net.map_rows(rows_bound, X, device, np.float64, **how)
@@ -711,13 +707,13 @@ Likelihood, default="auto"
             divergences = share * self.kl_per_component_ + (1 - share) * divergences
         self.kl_per_component_ = divergences
         self._code_mean, self._code_variances = fit_gaussian(means, before, jointly=False)
-        self.active_components_ = self._code_variances > _LEAST_ACTIVITY
+        self.active_components_ = self._code_variances > LEAST_ACTIVITY
         self._publish_components(X, means)
         if not n_before:
             if self.whiten:
                 self._deviations = np.sqrt(self._code_variances)
             n_varying = int((~self._net.scaling.constant).sum())
-            self._warn_of_inactive(min(self.n_components_, n_varying, X.shape[0] - 1))
+            warn_of_inactive(self, min(self.n_components_, n_varying, X.shape[0] - 1))
 
     def _publish_prior(self, means: np.ndarray, deviations: np.ndarray, *, chooses: bool) -> None:
         """Learn the prior from draws of the posteriors; "auto" is N(0, I) unless it `chooses`."""
@@ -757,35 +753,6 @@ Likelihood, default="auto"
             self.noise_variance_ = _plain(variance * unit**2 if fixed is None else variance)
         elif fixed is not None or likelihood.learns_dispersion:
             self.dispersion_ = _plain(dispersion if fixed is None else fixed)
-
-    def _warn_of_inactive(self, n_possible: int) -> None:
-        """Warn if most of the components that can be active are not."""
-        n_active = int(self.active_components_.sum())
-        if 2 * n_active >= n_possible:
-            return
-        if (beta := max(value_at(self.beta, progress) for progress in np.linspace(0, 1, 101))) > 1:
-            remedies = [f"Lower beta, which reaches {beta}"]
-        else:
-            remedies = ["Lower n_components"]
-            if self._recipe.starts_at_pca and self._recipe.loss.raw_target:
-                remedies.append("use init='random'")
-            elif self.init == "random" and self.encoder is None and self.decoder is None:
-                remedies.append("use init='pca'")
-            if self.n_importance_samples == 1:
-                remedies.append("set free_bits")
-        warn(
-            f"{n_active} of {self.n_components_} components are active: the posterior means of "
-            f"the others hardly vary over the training rows. {', or '.join(remedies)}.",
-            UserWarning,
-        )
-
-
-def _with_prior(likelihood: Any, log_ratio: Callable[[Tensor], Tensor], x: Tensor, out: Any) -> Any:
-    """Return minus log p(x|z) p(z) / N(z; 0, I) per row: bounds that know N(0, I) then have p(z).
-
-    What they subtract is the divergence from N(0, I), or its density, whose logarithm cancels.
-    """
-    return likelihood(x, out) - log_ratio(out.z)
 
 
 def _plain(values: Any) -> float | np.ndarray:

@@ -41,6 +41,7 @@ from ..modules._vqvae import assembled
 from ..objectives import Loss, Schedule
 from ..priors import CodePrior
 from ..quantization import Quantization
+from .beginning import kept, same
 from .codebooks import (
     count_parts,
     refine_codebooks,
@@ -50,7 +51,7 @@ from .codebooks import (
     warn_of_unused,
 )
 from .cross_fit import training_gain
-from .fitting import Encoding, kept, same
+from .fitting import Encoding
 from .hints import (
     ActivationName,
     Auto,

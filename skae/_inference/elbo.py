@@ -82,3 +82,11 @@ def _with_draws(core: VAE, out: VAEOutput, draws: Tensor) -> VAEOutput:
     """Return the output for standardised draws, shape (n_draws, batch, n_components)."""
     z = (out.mean + (0.5 * out.log_variance).exp() * draws).flatten(0, 1)
     return out._replace(x_hat=core.decode(z), z=z, draws=draws)
+
+
+def with_prior(likelihood: Any, log_ratio: Callable[[Tensor], Tensor], x: Tensor, out: Any) -> Any:
+    """Return minus log p(x|z) p(z) / N(z; 0, I) per row: bounds that know N(0, I) then have p(z).
+
+    What they subtract is the divergence from N(0, I), or its density, whose logarithm cancels.
+    """
+    return likelihood(x, out) - log_ratio(out.z)
