@@ -18,7 +18,7 @@ _LEVELS = 0.5 - 0.5 * np.cos(np.pi * np.linspace(0, 1, 65))
 
 # What is kept of rows to draw noise near codes: so many of them, or about so many values, at most,
 # but so many rows of any width.
-_MOST_ROWS_NEAR, _MOST_VALUES_NEAR, _FEWEST_ROWS_NEAR = 4096, 2**18, 64
+_MOST_ROWS_NEAR, _MOST_VALUES_NEAR, _FEWEST_ROWS_NEAR = 4096, 2**17, 64
 _ROWS_AT_ONCE = 1024
 
 
