@@ -1,5 +1,7 @@
 """Tests of VAETransformer against probabilistic PCA."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris, load_wine
@@ -7,6 +9,9 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import scale
 
 from skae import VAETransformer
+
+# Probabilistic PCA is the linear model with shared noise, which "auto" need not choose.
+shared_noise = partial(VAETransformer, likelihood="gaussian")
 
 ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -21,14 +26,14 @@ def X(request, digits):
 @pytest.mark.parametrize("init_scale", ["global", None])
 def test_the_start_has_pca_s_likelihood(X, k, init_scale):
     """Before any epoch the bound is tight: the mean log-likelihood equals ``PCA.score``."""
-    start = VAETransformer(k, max_iter=0, scale=init_scale).fit(X)
+    start = shared_noise(k, max_iter=0, scale=init_scale).fit(X)
 
     assert start.score(X) == pytest.approx(PCA(k).fit(X).score(X), abs=2e-3)
 
 
 def test_each_row_s_bound_is_its_log_density(digits):
     """At the start every row's bound is the density of N(mean, WW' + s^2 I), computed densely."""
-    model = VAETransformer(3, max_iter=0).fit(digits)
+    model = shared_noise(3, max_iter=0).fit(digits)
     variances, axes = np.linalg.eigh(np.cov(digits.T, bias=True))
     noise = variances[:-3].mean()
     covariance = (
@@ -48,7 +53,7 @@ def test_a_linear_vae_trains_to_probabilistic_pca(k, tolerance):
     X = scale(load_wine().data)
     settings = dict(hidden_layer_sizes=(), init="random", early_stopping=False, random_state=0)
     settings = dict(settings, learning_rate=0.03, weight_decay=0.0, max_iter=1000)
-    model = VAETransformer(k, **settings).fit(X)
+    model = shared_noise(k, **settings).fit(X)
     best = PCA(k).fit(X).score(X)
 
     assert best - tolerance < model.score(X) < best + 2e-3
@@ -58,7 +63,7 @@ def test_a_linear_vae_trains_to_probabilistic_pca(k, tolerance):
 def test_a_linear_vae_keeps_pca_s_likelihood(X, k):
     """Without early stopping too: where training does not help, the start is kept."""
     settings = dict(hidden_layer_sizes=(), early_stopping=False, max_iter=5, random_state=0)
-    model = VAETransformer(k, **settings).fit(X)
+    model = shared_noise(k, **settings).fit(X)
 
     assert model.score(X) == pytest.approx(PCA(k).fit(X).score(X), abs=2e-3)
     assert model.n_iter_ == 5
@@ -85,7 +90,7 @@ def test_units_of_a_feature_shift_the_score_by_their_logarithm(blobs):
 
 def test_draws_have_the_model_s_moments(digits):
     """Draws include the likelihood's noise: their covariance is WW' + s^2 I."""
-    model = VAETransformer(3, max_iter=0).fit(digits)
+    model = shared_noise(3, max_iter=0).fit(digits)
     draws = model.sample(50_000, random_state=0)
     pca = PCA(3).fit(digits)
 
@@ -95,9 +100,9 @@ def test_draws_have_the_model_s_moments(digits):
 
 def test_noise_variance_is_in_x_s_units(blobs):
     """One number under one scale, one per feature otherwise; it follows the units squared."""
-    one = VAETransformer(2, max_iter=0).fit(blobs)
-    tenfold = VAETransformer(2, max_iter=0).fit(10 * blobs)
-    each = VAETransformer(2, max_iter=0, scale="standard").fit(blobs)
+    one = shared_noise(2, max_iter=0).fit(blobs)
+    tenfold = shared_noise(2, max_iter=0).fit(10 * blobs)
+    each = shared_noise(2, max_iter=0, scale="standard").fit(blobs)
 
     assert isinstance(one.noise_variance_, float)
     assert tenfold.noise_variance_ == pytest.approx(100 * one.noise_variance_)
@@ -135,17 +140,17 @@ def test_the_start_does_not_undo_beta(beta, n_kept):
     X = rows_with_variances(variances)
     noise = variances[n_kept:].sum() / (20 - n_kept * beta)
     divergences = 0.5 * np.log(np.maximum(variances[:4] / (beta * noise), 1))
-    model = VAETransformer(4, beta=beta, hidden_layer_sizes=(), random_state=0).fit(X)
+    model = shared_noise(4, beta=beta, hidden_layer_sizes=(), random_state=0).fit(X)
 
     assert np.count_nonzero(divergences) == n_kept
     assert model.noise_variance_ == pytest.approx(noise, rel=0.05)
     np.testing.assert_allclose(model.kl_per_component_, divergences, atol=0.04)
-    assert VAETransformer(4, max_iter=0).fit(X).kl_per_component_[3] > 0.6
+    assert shared_noise(4, max_iter=0).fit(X).kl_per_component_[3] > 0.6
 
 
 def test_codes_are_the_posterior_mean(digits):
     """From the start they are probabilistic PCA's, shrunk by 1 - s^2 / variance."""
-    model = VAETransformer(3, max_iter=0).fit(digits)
+    model = shared_noise(3, max_iter=0).fit(digits)
     pca = PCA(3).fit(digits)
     variances = pca.explained_variance_ * (len(digits) - 1) / len(digits)
     shrunk = pca.transform(digits) / variances * np.sqrt(variances - model.noise_variance_)
@@ -158,7 +163,7 @@ def test_codes_are_the_posterior_mean(digits):
 def test_as_many_components_as_features(init_scale, offset):
     """With no direction left for noise the start has the full Gaussian's likelihood."""
     X = load_iris().data + offset
-    start = VAETransformer(max_iter=0, scale=init_scale).fit(X)
+    start = shared_noise(max_iter=0, scale=init_scale).fit(X)
     full = PCA().fit(X).score(X)
 
     # Nothing but the rounding of float32 weights is noise, and it is divided by a tiny variance.
@@ -171,7 +176,7 @@ def test_training_with_as_many_components_as_features_does_little_harm():
     """Where the start is the best linear model, the gradient's noise costs no more than this."""
     X = load_iris().data
     settings = dict(early_stopping=False, random_state=0)
-    trained = VAETransformer(max_iter=60, **settings).fit(X)
+    trained = shared_noise(max_iter=60, **settings).fit(X)
 
     assert trained.score(X) > PCA().fit(X).score(X) - 0.5
 
@@ -188,6 +193,6 @@ def test_small_noise_under_large_features_is_found():
     """Features of very different units, and an outlier, leave the start's likelihood exact."""
     X = np.random.default_rng(0).normal(size=(400, 5)) * [1e5, 1e4, 1, 1, 0.1]
 
-    assert VAETransformer(2, max_iter=0).fit(X).score(X) == pytest.approx(
+    assert shared_noise(2, max_iter=0).fit(X).score(X) == pytest.approx(
         PCA(2).fit(X).score(X), abs=0.02
     )
