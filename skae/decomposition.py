@@ -341,7 +341,7 @@ class PCA(_DropIn):
         Fraction of X to hold out.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
-        or as many as make 400 steps.
+        or as many as make 400 steps, but no more than 80.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", ...; "auto" is CUDA where there is one.
     precision : {"float32", "bfloat16"}, default="float32"
@@ -492,7 +492,7 @@ class IncrementalPCA(_DropIn):
         Fraction of X to hold out.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
-        or as many as make 400 steps.
+        or as many as make 400 steps, but no more than 80.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", ...; "auto" is CUDA where there is one.
     precision : {"float32", "bfloat16"}, default="float32"

@@ -148,7 +148,7 @@ class VAETransformer(LinearView):
         Fraction of X to hold out where it is not cross-fitted; "auto" holds out at least 5 rows.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
-        or as many as make 400 steps.
+        or as many as make 400 steps, but no more than 80.
     tol : float, default=1e-4
         Smallest improvement of the held-out loss that counts, in nats per feature.
     warm_start : bool, default=False

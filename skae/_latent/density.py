@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from copy import copy
 from inspect import signature
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from torch import Generator, Tensor
 
 from .._runtime.distributed import agreed
 from .._runtime.random import draw_seed, normal
 from .._runtime.threads import OneThread, threads_for
+from ..exceptions import ConvergenceWarning
 
 _ROWS_AT_ONCE = 8192
 # A mixture is fitted to so many codes, and has so many components, at most.
@@ -102,7 +105,8 @@ def fit_mixture(n_components: int, codes: np.ndarray, random_state: int) -> Any:
     floor = 1e-6 * float(some.var(0).mean()) or 1e-6
     how = {"tol": 1e-2, "reg_covar": floor, "random_state": random_state}
     mixture = GaussianMixture(n_components, **how)
-    with OneThread():
+    with OneThread(), config_context(array_api_dispatch=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # held-out codes say what it is worth
         return mixture.fit(some)
 
 
@@ -139,7 +143,9 @@ def count_mixed(
     best = None if known is None else known(held_out)
     chosen, tried, failures = 0, 1, 0
     while most > 1 and tried <= most and failures < _MOST_FAILURES:
-        found = fit_mixture(tried, others, random_state).score_samples(held_out)
+        mixture = fit_mixture(tried, others, random_state)
+        with config_context(array_api_dispatch=False):
+            found = mixture.score_samples(held_out)
         if best is None or _is_higher(found, best):
             best, chosen, failures = found, tried, 0
         else:

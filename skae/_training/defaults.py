@@ -14,7 +14,7 @@ _STEPS_PER_EPOCH = 200
 _FEWEST_HELD_OUT = 5
 _RATE, _RATE_OF_CUSTOM = 1e-2, 2.5e-3
 _FEWEST_EPOCHS, _FEWEST_STEPS = 200, 8000
-_PATIENT_EPOCHS, _PATIENT_STEPS = 5, 400
+_PATIENT_EPOCHS, _PATIENT_STEPS, _MOST_PATIENT_EPOCHS = 5, 400, 80
 # Tables of fewer rows than these are cross-fitted in so many folds, and those of more values than
 # this in one, and trained as a whole from one start.
 _FOLDS = ((10, 0), (500, 5), (1000, 3), (2000, 2))
@@ -103,10 +103,14 @@ def most_epochs(max_iter: int | str, batch_size: int | str, n_samples: int) -> i
 
 
 def patience(n_iter_no_change: int | str, batch_size: int | str, n_samples: int) -> int:
-    """Return the epochs without improvement that end training; "auto" is 5, or 400 steps."""
+    """Return the epochs without improvement that end training.
+
+    "auto" is 5, or as many as make 400 steps, but no more than 80.
+    """
     if not isinstance(n_iter_no_change, str):
         return int(n_iter_no_change)
-    return max(_PATIENT_EPOCHS, _epochs_of(_PATIENT_STEPS, batch_size, n_samples))
+    epochs = _epochs_of(_PATIENT_STEPS, batch_size, n_samples)
+    return min(max(_PATIENT_EPOCHS, epochs), _MOST_PATIENT_EPOCHS)
 
 
 def share_of_warmup(max_epochs: int, batch_size: int | str, n_samples: int) -> float:
