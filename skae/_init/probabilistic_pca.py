@@ -29,7 +29,7 @@ _FACTOR_ITERATIONS = 100
 # Of more features than these there are fewer iterations: training goes on from there.
 _MANY_FEATURES, _ITERATIONS_OF_MANY = 256, 20
 # Noise of each feature's own is compared with shared noise on so many rows, cross-fitted.
-_MOST_COMPARED, _FOLDS = 5000, 5
+_FEWEST_COMPARED, _MOST_COMPARED, _FOLDS = 100, 5000, 5
 # Nats per row by which it has to be better.
 _LEAST_GAIN_OF_NOISE = 0.05
 _LEAST_STEP = 1e-6
@@ -109,13 +109,13 @@ def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool 
 
     Both are fitted to four fifths of the rows in turn, of 5000 at most, and compared on the others,
     which is done once for more than 256 features. Noise of each feature's own has to gain more than
-    0.05 nats per row and one standard error. Of more than 1024 features or fewer than 10 rows noise
-    is shared.
+    0.05 nats per row and one standard error. Of more than 1024 features or fewer than 100 rows
+    noise is shared.
     """
     X = X[:: -(-X.shape[0] // _MOST_COMPARED)]
     n_samples, n_features = X.shape
     k = min(n_components, n_samples - -(-n_samples // _FOLDS), n_features)
-    if n_features > _MOST_FACTORED or n_samples < 2 * _FOLDS:
+    if n_features > _MOST_FACTORED or n_samples < _FEWEST_COMPARED:
         return False
     folds, gains = np.arange(n_samples) % _FOLDS, []
     for fold in range(1 if n_features > _MANY_FEATURES else _FOLDS):

@@ -32,9 +32,9 @@ def test_linear_models_say_whose_noise_it_is(noise, expected, seed):
     assert has_noise_per_feature(linear_rows(noise, seed=seed), "global", 2) is expected
 
 
-@pytest.mark.parametrize("shape", [(9, 4), (30, 1025)])
+@pytest.mark.parametrize("shape", [(99, 4), (130, 1025)])
 def test_noise_is_shared_where_it_cannot_be_compared(shape):
-    """Of fewer than ten rows or more than 1024 features nothing is asked."""
+    """Of fewer than a hundred rows or more than 1024 features nothing is asked."""
     assert has_noise_per_feature(np.random.default_rng(0).normal(size=shape), "global", 2) is False
 
 
