@@ -16,7 +16,7 @@ from skae.objectives import Bernoulli, Laplace, NegativeBinomial, Poisson, Squar
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 ESTIMATORS = [AutoencoderTransformer, VAETransformer, VQVAETransformer]
-SMALL = {"hidden_layer_sizes": (8,), "max_iter": 3}
+SMALL = {"hidden_layer_sizes": (8,), "max_iter": 3, "early_stopping": True}
 CONFIGURATIONS = [
     {"max_iter": 5},  # the defaults, but for the time that they take
     {**SMALL, "init": "random"},
@@ -29,7 +29,7 @@ FURTHER_CONFIGURATIONS = [
     {**SMALL, "hidden_layer_sizes": ()},
     {**SMALL, "hidden_layer_sizes": (8, 6), "activation": "tanh"},
     {**SMALL, "early_stopping": False},
-    {**SMALL, "early_stopping": True},
+    {**SMALL, "early_stopping": "auto"},
 ]
 DISCRETE = [
     {"encode": "codes", "quantizer": "residual", "codebook_update": "gradient"},
