@@ -89,18 +89,23 @@ class NoiseNearCodes:
     Attributes
     ----------
     codes : ndarray of shape (n_rows, n_codes)
-        Codes of the rows, float32.
+        Codes of the rows over their unit, float32.
     residuals : ndarray of shape (n_rows, n_features)
-        Rows minus their reconstructions, float32.
+        Rows minus their reconstructions over their unit, float32.
+    units : tuple of float
+        The largest magnitude of codes and of residuals, which need not be numbers of float32.
     """
 
     codes: np.ndarray
     residuals: np.ndarray
+    units: tuple[float, float]
 
     @classmethod
     def of(cls, codes: np.ndarray, residuals: np.ndarray) -> NoiseNearCodes:
         """Keep codes and residuals of rows."""
-        return cls(codes.astype(np.float32), residuals.astype(np.float32))
+        units = [float(np.abs(each).max(initial=0.0)) or 1.0 for each in (codes, residuals)]
+        kept = [(each / unit) for each, unit in zip((codes, residuals), units, strict=True)]
+        return cls(kept[0].astype(np.float32), kept[1].astype(np.float32), (units[0], units[1]))
 
     def joined(self, before: NoiseNearCodes, share: float) -> NoiseNearCodes:
         """Return the noise of which about a share is as it was before, of no more rows than fit."""
@@ -108,20 +113,24 @@ class NoiseNearCodes:
         n_kept = min(len(self.codes) + len(before.codes), most_near(width))
         n_old = max(n_kept - len(self.codes), min(round(share * n_kept), len(before.codes)))
         old, new = _spread(len(before.codes), n_old), _spread(len(self.codes), n_kept - n_old)
-        return NoiseNearCodes(
-            np.vstack([before.codes[old], self.codes[new]]),
-            np.vstack([before.residuals[old], self.residuals[new]]),
-        )
+        parts = (before._taken(old), self._taken(new))
+        return NoiseNearCodes.of(*(np.vstack(each) for each in zip(*parts, strict=True)))
+
+    def _taken(self, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return codes and residuals of some rows, float64."""
+        codes, residuals = (each[rows].astype(np.float64) for each in (self.codes, self.residuals))
+        return codes * self.units[0], residuals * self.units[1]
 
     def near(self, codes: np.ndarray) -> np.ndarray:
         """Return the residuals at the codes nearest to each of `codes`, (n_rows, n_features)."""
         known = torch.from_numpy(self.codes.astype(np.float64))
+        codes = codes.astype(np.float64) / self.units[0]
         nearest = []
         with threads_for(_ROWS_AT_ONCE * known.numel()):
-            for some in torch.from_numpy(codes.astype(np.float64)).split(_ROWS_AT_ONCE):
+            for some in torch.from_numpy(codes).split(_ROWS_AT_ONCE):
                 exact = "donot_use_mm_for_euclid_dist"
                 nearest.append(torch.cdist(some, known, compute_mode=exact).argmin(1))
-        return self.residuals[torch.cat(nearest).numpy()].astype(np.float64)
+        return self._taken(torch.cat(nearest).numpy())[1]
 
 
 def most_near(width: int) -> int:

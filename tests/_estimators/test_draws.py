@@ -136,9 +136,9 @@ def densities(model, X):
     """Return log p(x) and the lower bound of rows of a model with one code, by quadrature."""
     z = np.linspace(-12, 12, 6001)
     rows = model.inverse_transform(z[:, None])
-    errors = np.square(X[:, None] - rows).sum(2)
-    noise, n_features = model.noise_variance_, X.shape[1]
-    likelihood = -0.5 * (errors / noise + n_features * np.log(2 * np.pi * noise))
+    noise = model.noise_variance_ + np.zeros(X.shape[1])  # one variance, or one of each feature
+    errors = (np.square(X[:, None] - rows) / noise).sum(2)
+    likelihood = -0.5 * (errors + np.log(2 * np.pi * noise).sum())
     joint = likelihood + model.prior_.score_samples(z[:, None])
     means, deviations = model.posterior(X)
     posterior = norm(means, deviations)

@@ -1,5 +1,6 @@
 """Wide rows: trained in principal coordinates, the same model as among all features."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,8 @@ from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
 from skae._data.scaling import fit_scaling
-from skae._estimators import fitting
+from skae._estimators import beginning
+from skae._estimators.wide import WideFit
 from skae._inference.fitted import FittedNet
 from skae._init.coordinates import Coordinates
 from skae._training import defaults
@@ -43,7 +45,7 @@ def few_coordinates(monkeypatch):
 
 def at_full_width(monkeypatch):
     """Let no network be trained in coordinates."""
-    monkeypatch.setattr(fitting, "count_coordinates", lambda *sizes: 0)
+    monkeypatch.setattr(beginning, "count_coordinates", lambda *sizes: 0)
 
 
 def test_coordinates_keep_distances(wide):
@@ -72,7 +74,7 @@ def test_a_network_in_coordinates_is_that_among_features(wide, kind, hidden, ski
     loss = Gaussian(kind) if variational else SquaredError()
     core = VAE(encoder, decoder, loss, n_codes) if variational else Autoencoder(encoder, decoder)
     recipe = AutoencoderTransformer()._make_recipe()
-    found = fitting.WideFit(coordinates, fitting.replace(recipe, loss=loss))
+    found = WideFit(coordinates, replace(recipe, loss=loss))
     with torch.no_grad():
         for weight in core.parameters():
             weight.normal_(std=0.3, generator=torch.Generator().manual_seed(1))

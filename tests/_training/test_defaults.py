@@ -6,6 +6,7 @@ import pytest
 
 from skae._training.defaults import (
     count_folds,
+    count_starts,
     hidden_widths,
     most_epochs,
     patience,
@@ -70,10 +71,19 @@ def test_epochs_are_200_or_make_8000_steps(batch_size, n_samples, expected):
 
 @pytest.mark.parametrize(
     ("batch_size", "n_samples", "expected"),
-    [(10, 790, 6), (10, 800, 5), (10, 801, 5), ("auto", 32, 400), ("auto", 10**6, 5), (1, 399, 5)],
+    [
+        (10, 790, 6),
+        (10, 800, 5),
+        (10, 801, 5),
+        ("auto", 32, 80),
+        ("auto", 10**6, 5),
+        (1, 399, 5),
+        (10, 50, 80),
+        (10, 60, 67),
+    ],
 )
 def test_patience_is_5_epochs_or_400_steps(batch_size, n_samples, expected):
-    """No fewer than either."""
+    """No fewer than either, and no more than 80 epochs."""
     assert patience("auto", batch_size, n_samples) == expected
     assert patience(3, batch_size, n_samples) == 3
 
@@ -84,7 +94,15 @@ def test_patience_is_5_epochs_or_400_steps(batch_size, n_samples, expected):
 )
 def test_small_tables_have_folds(n_samples, n_folds):
     """More of them, the fewer rows there are; tables of 10 to 1999 rows have some."""
-    assert count_folds(n_samples) == n_folds
+    assert count_folds(n_samples, 3) == n_folds
+
+
+@pytest.mark.parametrize(("n_samples", "n_features"), [(10, 20_001), (1999, 101)])
+def test_large_tables_are_cross_fitted_once(n_samples, n_features):
+    """They hold out one fold, and are trained as a whole from one start."""
+    assert count_folds(n_samples, n_features) == count_starts(n_samples, n_features) == 1
+    assert count_folds(n_samples, n_features - 1) > 1
+    assert count_starts(n_samples, n_features - 1) > 1
 
 
 @pytest.mark.parametrize("n_samples", [10, 11, 12, 13, 14, 15, 499])
