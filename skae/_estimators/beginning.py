@@ -112,7 +112,7 @@ class Beginning(GuardedState, ABC):
         return X
 
     def _candidates(self, X: Any) -> list[Recipe]:
-        """Return the recipe, or several of which held-out rows choose one, the simplest first."""
+        """Return the recipe, or several of which held-out rows choose one, the likeliest first."""
         return [self._recipe]
 
     def _checked_recipe(self, X_val: Any = None) -> Recipe:

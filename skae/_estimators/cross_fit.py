@@ -16,7 +16,7 @@ from .._training.defaults import count_starts
 from .._training.learner import Run
 from .._training.loop import History
 from .._training.trainer import Trainer
-from .._training.validation import BestState, ValidationSet
+from .._training.validation import BestState, ValidationSet, is_beyond
 from .recipe import Recipe
 from .wide import WideFit
 
@@ -71,12 +71,18 @@ class Outcome(NamedTuple):
     history: History
     networks: list[Compared]
 
+    def losses(self) -> Tensor:
+        """Return the loss of each held-out row in the state that is kept."""
+        assert self.history.best is not None
+        return self.history.best.choose().losses
+
 
 def cross_fit(fitting: Any, X: Any, folds: Sequence[np.ndarray], generator: Generator) -> Outcome:
     """Train networks without each fold, side by side.
 
-    Where an estimator has several recipes it is done with each, and the outcome with the smallest
-    loss of held-out rows is returned.
+    Where an estimator has several recipes it is done with each. The outcome of the first is
+    returned, unless the held-out rows' loss of a later one is smaller by more than a standard error
+    of the paired difference.
 
     Parameters
     ----------
@@ -108,7 +114,11 @@ def cross_fit(fitting: Any, X: Any, folds: Sequence[np.ndarray], generator: Gene
         history = fitting._train(runs, *budget, stops_training=True)
         outcomes.append(Outcome(recipe, history, networks))
     fitting._wide = None
-    return min(outcomes, key=lambda outcome: outcome.history.best_loss)
+    preferred, *others = outcomes
+    for other in others:
+        if is_beyond(preferred.losses() - other.losses(), 1):
+            preferred = other
+    return preferred
 
 
 def train_on_all(

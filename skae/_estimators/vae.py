@@ -176,10 +176,10 @@ class VAETransformer(LinearView):
 Likelihood, default="auto"
         How rows are distributed around what the decoder returns. "auto" is Gaussian noise, shared
         or of each feature's own: the latter where it makes the linear model of held-out rows
-        likelier, by 0.05 nats and a standard error; else as trained networks of at most 1500 rows
-        do on held-out rows; shared beyond 1024 features and below 100 rows. "gaussian" has a
-        learned noise variance, shared by all; ``skae.objectives.Gaussian("per_feature")`` has one
-        of each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
+        likelier, by 0.05 nats and a standard error, and else unless trained networks of at most
+        1500 rows say otherwise, by a standard error on held-out rows; shared beyond 1024 features
+        and below 100 rows. "gaussian" has a learned noise variance, shared by all; ``skae.objectives.Gaussian("per_feature")`` has
+        one of each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
         tails, and leaves outliers out of scaling, start and held-out losses. "bernoulli" is for
         zeros and ones, "poisson" and "negative_binomial" for counts: with these `scale` acts on the
         encoder's input alone, and rows outside of their support raise ValueError. Or a
@@ -428,7 +428,7 @@ Likelihood, default="auto"
         k, _ = self._wanted_components(X)
         verdict = has_noise_per_feature(X, self.scale, k)
         if verdict is None:
-            return [self._recipe, own]
+            return [own, self._recipe]
         return [own if verdict else self._recipe]
 
     def _start(

@@ -46,6 +46,7 @@ class Run:
             for x in self.rows.epoch(self.batch_size, step.generator, step.batch_buffer):
                 step(x)
         loss = step.end_epoch()
+        step.settle(self.rows)
         self.after_epoch()
         return loss
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from .._data.batches import Rows
 from .._engine.kernels import accumulate_gradients
 from .._engine.models import NotComposable
 from .._runtime.distributed import rank_and_size, sum_over_ranks
@@ -27,6 +28,8 @@ from .compiled_step import CompiledGradients
 # normalisation belong to the whole batch, so the result is that of one piece, to rounding (what
 # terms or networks of the user's compute over rows together is that of a slice).
 _SLICE_ROWS = 4096
+# What closed forms determine is measured on so many rows once an epoch is over.
+_SETTLING_ROWS = 4096
 
 Corrupt = Callable[[Tensor, Generator], Tensor]
 
@@ -264,6 +267,21 @@ class Step:
         mean = torch.where(finite, total / self._n_rows, torch.nan)
         self._n_rows = 0
         return float(mean)  # the epoch's one wait for the device
+
+    @torch.no_grad()
+    def settle(self, rows: Rows) -> None:
+        """Let closed forms follow the averaged weights, by some of the training rows."""
+        core, generator = self.core, self.generator
+        if not core.settles:
+            return
+        training = core.training
+        core.eval()
+        with isolated_for(core, self.weights, generator):
+            for x in rows.sample(_SETTLING_ROWS, generator):
+                noise = core.draw_noise(len(x), generator)
+                core.observe(x, core(x, {name: drawn.to(x) for name, drawn in noise.items()}))
+        core.settle()
+        core.train(training)
 
     def snapshot(self, reuse: list[Tensor] | None = None) -> list[Tensor]:
         """Return copies of all that training changes, in the tensors of a snapshot to `reuse`."""

@@ -235,11 +235,11 @@ class BestState:
         selection alone does not reach: networks of several folds may need unlike numbers of epochs.
         """
         own = self.start.losses - self._chosen[0].losses
-        leaves = _is_beyond(self.gains(), 1) or _is_beyond(own, _ERRORS_OF_SELECTED)
+        leaves = is_beyond(self.gains(), 1) or is_beyond(own, _ERRORS_OF_SELECTED)
         return self._chosen[0] if leaves or not self.plan.start_competes else self.start
 
 
-def _is_beyond(gains: Tensor, n_errors: float) -> bool:
+def is_beyond(gains: Tensor, n_errors: float) -> bool:
     """Return whether the mean of gains is larger than so many of its standard errors."""
     error = float(gains.std()) / len(gains) ** 0.5 if len(gains) > 1 else math.inf
     return float(gains.mean()) > n_errors * error

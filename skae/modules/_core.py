@@ -188,3 +188,11 @@ class Core(nn.Module):
 
     def update(self) -> None:
         """Update what closed forms, not gradients, determine; called once per global batch."""
+
+    @property
+    def settles(self) -> bool:
+        """Whether closed forms determine something for weights that training did not pass."""
+        return False
+
+    def settle(self) -> None:
+        """Set what closed forms determine from the rows that were observed since `update`."""

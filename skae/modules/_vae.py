@@ -300,10 +300,22 @@ class VAE(Core):
 
     def update(self) -> None:
         """Move the dispersion towards the batch's mean residual, if it is not fixed."""
-        if not self.follows_residual:
-            return
+        if self.follows_residual:
+            self._follow(1 - self.decay)
+
+    @property
+    def settles(self) -> bool:
+        """Whether the dispersion follows from the weights."""
+        return self.follows_residual
+
+    def settle(self) -> None:
+        """Set the dispersion to the mean residual of the rows that were observed."""
+        self._follow(1.0)
+
+    def _follow(self, share: float) -> None:
+        """Move the dispersion a share of the way to the observed mean residual."""
         dispersion, residual, n_rows = self._dispersion, self._residual, self._n_rows
-        dispersion.lerp_(residual / n_rows, 1 - self.decay)
+        dispersion.lerp_(residual / n_rows, share)
         dispersion.clamp_(min=self.least_dispersion)
         residual.zero_()
         n_rows.zero_()

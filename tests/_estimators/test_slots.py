@@ -643,7 +643,8 @@ VARIANTS = [
 def test_estimator_checks_of_variants(variant):
     """Every variant is a scikit-learn transformer, without exceptions."""
     settings = {"n_components": 2, "hidden_layer_sizes": (8,), "max_iter": 3, **variant}
-    check_estimator(AutoencoderTransformer(**settings), on_skip=None)
+    model = AutoencoderTransformer(early_stopping=True, **settings)
+    check_estimator(model, on_skip=None)
 
 
 def test_a_critic_takes_part_and_is_not_kept():
