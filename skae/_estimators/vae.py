@@ -178,12 +178,13 @@ Likelihood, default="auto"
         or of each feature's own: the latter where it makes the linear model of held-out rows
         likelier, by 0.05 nats and a standard error, and else unless trained networks of at most
         1500 rows say otherwise, by a standard error on held-out rows; shared beyond 1024 features
-        and below 100 rows. "gaussian" has a learned noise variance, shared by all; ``skae.objectives.Gaussian("per_feature")`` has
-        one of each, as in factor analysis, and ``Gaussian(0.1)`` a fixed one. "laplace" has heavier
-        tails, and leaves outliers out of scaling, start and held-out losses. "bernoulli" is for
-        zeros and ones, "poisson" and "negative_binomial" for counts: with these `scale` acts on the
-        encoder's input alone, and rows outside of their support raise ValueError. Or a
-        `skae.objectives.Likelihood` of your own.
+        and below 100 rows. "gaussian" has a learned noise variance, shared by all;
+        ``skae.objectives.Gaussian("per_feature")`` has one of each, as in factor analysis, and
+        ``Gaussian(0.1)`` a fixed one. "laplace" has heavier tails, and leaves outliers out of
+        scaling, start and held-out losses. "bernoulli" is for zeros and ones, "poisson" and
+        "negative_binomial" for counts: with these `scale` acts on the encoder's input alone, and
+        rows outside of their support raise ValueError. Or a `skae.objectives.Likelihood` of your
+        own.
     n_importance_samples : int, default=1
         Codes drawn for each row in training. With more than 1 the importance-weighted bound is
         trained ([3]_, equation 8), which is tighter; `beta` has to be 1 then, and `free_bits` 0.

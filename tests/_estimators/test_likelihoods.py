@@ -205,7 +205,7 @@ def test_training_leaves_a_start_without_noise():
     u = rng.uniform(-1.5, 1.5, (800, 1))
     X = np.hstack([np.sin(2 * u), np.cos(2 * u), u**2, u]) @ rng.normal(size=(4, 6))
     X = X + 0.1 * rng.normal(size=X.shape)
-    model = VAETransformer(early_stopping=True, random_state=0).fit(X[:600])
+    model = VAETransformer(early_stopping=True, max_iter=60, random_state=0).fit(X[:600])
 
     assert model.score(X[600:]) > PCA().fit(X[:600]).score(X[600:]) + 0.5
     assert model.noise_variance_ == pytest.approx(0.01, rel=1)
@@ -523,10 +523,10 @@ def test_a_search_picks_by_held_out_likelihood(k):
     t = rng.normal(size=(600, 1))
     curve = np.hstack([t, t**2, np.sin(3 * t)]) + 0.1 * rng.normal(size=(600, 3))
     plane = rng.normal(size=(600, 1)) @ [[1.0, -2.0, 0.5]] + 0.3 * rng.normal(size=(600, 3))
-    vae = VAETransformer(k, early_stopping=True, max_iter=60, random_state=0)
+    vae = VAETransformer(k, early_stopping=True, max_iter=30, random_state=0)
     steps = [PCA(k), FactorAnalysis(k), vae]
     pipeline = Pipeline([("reduce", steps[0])])
-    search = GridSearchCV(pipeline, {"reduce": steps}, cv=3, n_jobs=2)
+    search = GridSearchCV(pipeline, {"reduce": steps}, cv=3)
 
     assert isinstance(search.fit(curve).best_estimator_["reduce"], VAETransformer)
     pca, _, vae = search.fit(plane).cv_results_["mean_test_score"]

@@ -184,7 +184,7 @@ def test_training_with_as_many_components_as_features_does_little_harm():
 def test_more_components_than_scoring_points():
     """The bound of a linear model is exact with 150 components too."""
     X = np.random.default_rng(0).normal(size=(400, 160)) * np.geomspace(3, 0.3, 160)
-    start = VAETransformer(150, max_iter=0).fit(X)
+    start = shared_noise(150, max_iter=0).fit(X)
 
     assert start.score(X) == pytest.approx(PCA(150).fit(X).score(X), abs=2e-2)
 
