@@ -155,7 +155,7 @@ def test_divergences_of_a_linear_model_are_in_closed_form(digits):
 def test_codes_are_sorted_by_what_they_tell(digits, init):
     """Divergences descend, each code's image of the mean has PCA's sign, and codes decode."""
     settings = dict(early_stopping=False, max_iter=15, learning_rate=3e-3, random_state=0)
-    model = VAETransformer(6, init=init, **settings).fit(digits)
+    model = shared_noise(6, init=init, **settings).fit(digits)
     assert np.all(np.diff(model.kl_per_component_) <= 0)
     mean, std = (part.astype(float) for part in model.posterior(digits))
     by_hand = 0.5 * (mean**2 + std**2 - 1 - np.log(std**2)).mean(0)
@@ -171,7 +171,7 @@ def test_codes_are_sorted_by_what_they_tell(digits, init):
 
 def test_diagnostics_cover_all_parts(digits):
     """With `partial_fit` they describe all rows since the first call."""
-    model = VAETransformer(4, learning_rate=1e-30)
+    model = shared_noise(4, learning_rate=1e-30)
     for part in (digits[:300], digits[300:500], digits[500:]):
         model.partial_fit(part)
     mean, std = (part.astype(float) for part in model.posterior(digits))
