@@ -134,8 +134,12 @@ class _DropIn(AutoencoderTransformer):
         if k == self.n_components_:
             return
         net, first, basis = self._net, slice(k), self._net.basis
-        codes = self._noise_near_codes.codes.astype(np.float64)
-        rows = self._decode(codes) + self._noise_near_codes.residuals
+        noise = self._noise_near_codes
+        codes, residuals = (
+            kept.astype(np.float64) * unit
+            for kept, unit in zip((noise.codes, noise.residuals), noise.units, strict=True)
+        )
+        rows = self._decode(codes) + residuals
         assert basis is not None
         self._net = FittedNet(net.build, net.arrays, net.scaling, net.loss, basis.first(k))
         self.__dict__["_is_cut"] = True

@@ -32,6 +32,9 @@ _MANY_FEATURES, _ITERATIONS_OF_MANY = 256, 20
 _FEWEST_COMPARED, _MOST_COMPARED, _FOLDS = 100, 5000, 5
 # Nats per row by which it has to be better.
 _LEAST_GAIN_OF_NOISE = 0.05
+# Noise of each feature's own that loses more is out of the question: a feature that hardly varies
+# among some rows makes others all but impossible.
+_LARGE_LOSS_OF_NOISE = 1.0
 _LEAST_STEP = 1e-6
 _ROWS_AT_ONCE = 1024
 # A code that tells nothing keeps a trace of information, from which it can learn; of rows in the
@@ -109,8 +112,8 @@ def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool 
 
     Both are fitted to four fifths of the rows in turn, of 5000 at most, and compared on the others,
     which is done once for more than 256 features. Noise of each feature's own has to gain more than
-    0.05 nats per row and one standard error. Of more than 1024 features or fewer than 100 rows
-    noise is shared.
+    0.05 nats per row and one standard error; where it loses a nat, noise is shared, and of more
+    than 1024 features or fewer than 100 rows.
     """
     X = X[:: -(-X.shape[0] // _MOST_COMPARED)]
     n_samples, n_features = X.shape
@@ -128,15 +131,12 @@ def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool 
         held_out = as_array(X[folds == fold]).astype(np.float64)
         z = scaling.to_scaled(held_out) - scaling.to_scaled(scaling.mean)
         own = _factors(loadings, noise, rows, _least_noise(scaling))
-        varies = ~scaling.constant
-        likelihoods = [
-            _log_likelihood(z[:, varies], weights[varies], variances[varies])
-            for weights, variances in (own, (loadings, noise))
-        ]
-        gains.append(likelihoods[0] - likelihoods[1])
+        gains.append(_log_likelihood(z, *own) - _log_likelihood(z, loadings, noise))
     gain = np.concatenate(gains)
-    noise_of_gain = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
-    return True if gain.mean() > max(noise_of_gain, _LEAST_GAIN_OF_NOISE) else None
+    error = gain.std(ddof=1) / np.sqrt(len(gain))
+    if gain.mean() < -_LARGE_LOSS_OF_NOISE:
+        return False
+    return True if gain.mean() > max(error, _LEAST_GAIN_OF_NOISE) else None
 
 
 def _log_likelihood(z: np.ndarray, loadings: np.ndarray, noise: np.ndarray) -> np.ndarray:

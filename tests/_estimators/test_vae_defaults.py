@@ -38,6 +38,15 @@ def test_noise_is_shared_where_it_cannot_be_compared(shape):
     assert has_noise_per_feature(np.random.default_rng(0).normal(size=shape), "global", 2) is False
 
 
+def test_a_feature_that_is_constant_among_most_rows_speaks_for_shared_noise(digits):
+    """Noise of its own would make the rows in which it does vary all but impossible."""
+    assert has_noise_per_feature(digits, "global", 8) is False
+    model = VAETransformer(8, random_state=0).fit(digits[:1000])
+
+    assert np.ndim(model.noise_variance_) == 0
+    assert model.score(digits[1000:]) > PCA(8).fit(digits[:1000]).score(digits[1000:]) + 1
+
+
 @pytest.mark.parametrize("max_iter", [0, 2])
 def test_the_automatic_choice_is_published_and_is_that_model(max_iter):
     """It equals the estimator with the likelihood that it names."""
