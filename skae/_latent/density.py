@@ -21,8 +21,8 @@ from .._runtime.threads import OneThread, threads_for
 from ..exceptions import ConvergenceWarning
 
 _ROWS_AT_ONCE = 8192
-# A mixture is fitted to so many codes, and has so many components, at most.
-_MOST_CODES, _MOST_COMPONENTS = 4096, 64
+# A mixture is fitted to so many codes, and has so many components, at most; and to no fewer codes.
+_MOST_CODES, _MOST_COMPONENTS, _FEWEST_CODES = 4096, 64, 100
 # It has so many distinct codes, and so many times the number of columns, per component at least.
 _CODES_PER_COMPONENT, _CODES_PER_COLUMN = 10, 2
 # Numbers of components that are tried without success before no larger one is.
@@ -133,8 +133,10 @@ def count_mixed(
     Returns
     -------
     int
-        0 where there is no such mixture, or where codes are too few to compare two.
+        0 where there is no such mixture, or where codes are fewer than 100.
     """
+    if len(codes) < _FEWEST_CODES:
+        return 0
     some = _some(codes, random_state)
     per_component = max(_CODES_PER_COMPONENT, _CODES_PER_COLUMN * codes.shape[1])
     n_distinct = len(np.unique(some, axis=0))

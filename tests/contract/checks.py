@@ -16,7 +16,12 @@ CALM = [
     pytest.mark.filterwarnings("ignore:codebook_size=16 is larger:UserWarning"),
 ]
 
-SMALL = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0}
+SMALL = {
+    "hidden_layer_sizes": (8,),
+    "max_iter": 3,
+    "early_stopping": True,
+    "random_state": 0,
+}
 MODELS = {
     "autoencoder": AutoencoderTransformer(4, **SMALL),
     "vae": VAETransformer(4, **SMALL),
