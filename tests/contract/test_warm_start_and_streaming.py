@@ -146,7 +146,7 @@ def test_partial_fit_trains_for_64_steps(model, n_rows, n_epochs):
     """One epoch of many rows, several of few; no epoch where none is asked for."""
     X = np.random.default_rng(0).normal(size=(n_rows, 6))
     model.set_params(n_components=1, n_codes=1) if "n_codes" in model.get_params() else None
-    model.set_params(n_components=1, max_iter=1).partial_fit(X)
+    model.set_params(n_components=1, max_iter=1, early_stopping="auto").partial_fit(X)
     assert model.n_iter_ == n_epochs
     assert model.set_params(max_iter=0).partial_fit(X).n_iter_ == n_epochs
     after_fit = model.set_params(max_iter=1).fit(X).n_iter_
