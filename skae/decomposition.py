@@ -36,7 +36,7 @@ _BY_COMPONENT = (
     "_directions",
 )
 # PCA's own `tol` belongs to a solver.
-_TRAINING_TOL = 1e-4
+_TRAINING_TOL = 1e-3
 
 # What parameters may be that both classes have beside PCA's own.
 _TRAINING: Constraints = {
@@ -334,7 +334,7 @@ class PCA(_DropIn):
     max_iter : int or "auto", default="auto"
         Largest number of epochs. 0 is PCA itself. "auto" is 200, or as many as make 8000 steps.
     learning_rate : float, Schedule or "auto", default="auto"
-        Step size of schedule-free Adam; "auto" is 0.01 for layers of 64 units, less for wider ones.
+        Step size of schedule-free Adam; "auto" is 0.02 for layers of 64 units, less for wider ones.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off in a step of training.
     weight_decay : float or Schedule, default=0.1
@@ -345,7 +345,7 @@ class PCA(_DropIn):
         Fraction of X to hold out.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
-        or as many as make 400 steps, but no more than 80.
+        or as many as make 200 steps, but no more than 40.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", ...; "auto" is CUDA where there is one.
     precision : {"float32", "bfloat16"}, default="float32"
@@ -485,7 +485,7 @@ class IncrementalPCA(_DropIn):
     max_iter : int or "auto", default="auto"
         Largest number of epochs. 0 is PCA itself. "auto" is 200, or as many as make 8000 steps.
     learning_rate : float, Schedule or "auto", default="auto"
-        Step size of schedule-free Adam; "auto" is 0.01 for layers of 64 units, less for wider ones.
+        Step size of schedule-free Adam; "auto" is 0.02 for layers of 64 units, less for wider ones.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off in a step of training.
     weight_decay : float or Schedule, default=0.1
@@ -496,7 +496,7 @@ class IncrementalPCA(_DropIn):
         Fraction of X to hold out.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
-        or as many as make 400 steps, but no more than 80.
+        or as many as make 200 steps, but no more than 40.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", ...; "auto" is CUDA where there is one.
     precision : {"float32", "bfloat16"}, default="float32"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
 from .._data.batches import Rows, StreamedRows
@@ -25,6 +26,7 @@ from .._latent.density import (
     draw_gaussian,
     fit_gaussian,
     fit_mixture,
+    some_codes,
 )
 from .._latent.moments import CodeMoments
 from .._latent.noise import NoiseNearCodes, most_near
@@ -128,14 +130,14 @@ class AutoencoderTransformer(LinearView):
         divided by one number, which keeps PCA's geometry; divided per feature; or left alone.
     batch_size : int or "auto", default="auto"
         Rows per optimisation step. "auto" is the power of two next to ``n_samples / 200``,
-        between 32 and 512.
+        between 64 and 512.
     max_iter : int or "auto", default="auto"
         Largest number of epochs. 0 keeps the start. "auto" is 200, or as many as make 8000 steps.
     learning_rate : float, Schedule or "auto", default="auto"
         Step size of schedule-free Adam, which averages weights and needs no decay; fixed, or on a
         schedule such as `skae.objectives.CosineDecay`, whose progress is counted in epochs of
-        `max_iter`. "auto" is 0.01 for hidden layers of 64 units or fewer, and falls with the root
-        of the widest layer's width; 0.0025 with networks of your own.
+        `max_iter`. "auto" is 0.02 for hidden layers of 64 units or fewer, and a quarter of that for
+        each eightfold width; 0.0025 with networks of your own.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off for a row and step of training; the
         linear path has no dropout. Networks of your own bring their own.
@@ -155,8 +157,8 @@ class AutoencoderTransformer(LinearView):
         Fraction of X to hold out where it is not cross-fitted; "auto" holds out at least 5 rows.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
-        or as many as make 400 steps, but no more than 80.
-    tol : float, default=1e-4
+        or as many as make 200 steps, but no more than 40.
+    tol : float, default=1e-3
         Smallest improvement of the held-out loss that counts, also as a sum, as a fraction of the
         total variance as in `score`; with losses other than "squared_error" and "huber", of loss
         per feature.
@@ -251,7 +253,8 @@ default=None
         held out from a first fit.
     latent_density_ : estimator
         What `sample` draws codes from, in the codes' units: the fitted `latent_density`, or the
-        `sklearn.mixture.GaussianMixture` that "auto" chose. Set where that is not the Gaussian.
+        `sklearn.mixture.GaussianMixture` that "auto" chooses when it is first asked for. Set where
+        that is not the Gaussian.
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -323,7 +326,8 @@ default=None
 
     noise_variance_: float
     gain_over_pca_: float
-    latent_density_: Any
+    _density: Any
+    _codes_to_mix: tuple[np.ndarray, float, int]
     _noise_near_codes: NoiseNearCodes
     _is_white: bool
     _stream: Stream
@@ -349,7 +353,7 @@ default=None
         early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int | Auto = "auto",
-        tol: float = 1e-4,
+        tol: float = 1e-3,
         warm_start: bool = False,
         device: str = "auto",
         precision: Precision = "float32",
@@ -565,14 +569,40 @@ default=None
         self._publish_noise(encoding.rows, codes, n_before)
 
     def _publish_density(self, codes: np.ndarray, *, chooses: bool) -> None:
-        """Fit what codes are drawn from; "auto" is the Gaussian unless it `chooses`."""
-        self.__dict__.pop("latent_density_", None)
+        """Fit what codes are drawn from, or keep codes for `_mixture`; that is if it `chooses`."""
+        for name in ("_density", "_codes_to_mix", "_mixture"):
+            self.__dict__.pop(name, None)
         if not isinstance(self.latent_density, str):
-            self.latent_density_ = completed(self.latent_density, self.random_state).fit(codes)
+            self._density = completed(self.latent_density, self.random_state).fit(codes)
         elif self.latent_density == "auto" and chooses and not self._keeps_axes:
             seed = agreed(draw_seed(self.random_state))
-            if (n_mixed := count_mixed(codes, seed)) > 1:
-                self.latent_density_ = fit_mixture(n_mixed, codes, seed)
+            some = some_codes(codes, seed)
+            unit = float(np.abs(some).max(initial=0.0)) or 1.0
+            self._codes_to_mix = (some / unit).astype(np.float32), unit, seed
+
+    @cached_property
+    def _mixture(self) -> Any:
+        """The Gaussian mixture that held-out codes ask for, if any; learned at the first draw."""
+        if "_codes_to_mix" not in self.__dict__:
+            return None
+        kept, unit, seed = self._codes_to_mix
+        codes = kept.astype(np.float64) * unit
+        n_mixed = count_mixed(codes, seed)
+        return fit_mixture(n_mixed, codes, seed) if n_mixed > 1 else None
+
+    @property
+    def latent_density_(self) -> Any:
+        """What `sample` draws codes from, where that is not the Gaussian."""
+        check_is_fitted(self)
+        density = self.__dict__.get("_density", None) or self._mixture
+        if density is None:
+            raise AttributeError("Codes are drawn from a Gaussian; latent_density_ is not set.")
+        return density
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_mixture", None)  # which is learned again from the same codes
+        return state
 
     def _publish_noise(self, X: Any, codes: np.ndarray, n_before: int) -> None:
         """Keep what reconstructions of some rows miss, unless the loss knows how rows scatter."""
@@ -603,10 +633,10 @@ default=None
         return divisor
 
     def _draw(self, n_samples: int, generator: Generator, mean: bool) -> np.ndarray:
-        if "latent_density_" not in self.__dict__:
-            codes = draw_gaussian(n_samples, self._code_mean, self._code_covariance, generator)
-        else:
+        if hasattr(self, "latent_density_"):
             codes = draw_from_density(n_samples, self.latent_density_, generator)
+        else:
+            codes = draw_gaussian(n_samples, self._code_mean, self._code_covariance, generator)
         rows = self._decode(codes)
         if mean:
             return rows

@@ -180,7 +180,7 @@ class Fitting(Beginning):
         """Return the recipe that held-out rows prefer, of 1500 rows at most."""
         X = X[:: -(-X.shape[0] // _MOST_CROSS_FITTED)]
         n_folds = count_folds(*X.shape)
-        if len(self._recipes) == 1 or not n_folds:
+        if len(self._recipes) == 1 or not n_folds or self.early_stopping is False:
             return self._recipe
         folds = self._folds_of(X, n_folds, generator)
         return cross_fit(self, X, folds, generator).recipe if folds else self._recipe

@@ -19,7 +19,7 @@ from .._data.scaling import Scaling
 from .._inference.elbo import importance_weighted, lower_bounds, with_prior
 from .._inference.jacobian import loadings
 from .._init.pca import PrincipalAxes
-from .._init.probabilistic_pca import has_noise_per_feature, start_probabilistic
+from .._init.probabilistic_pca import gain_of_noise_per_feature, start_probabilistic
 from .._init.robust_pca import without_outliers
 from .._latent.basis import signs_of, sorted_basis
 from .._latent.density import (
@@ -73,6 +73,9 @@ _CODES_BOUNDED = 2**14
 # Where the codes of the start tell less than this, in nats on average, training begins with a
 # divergence of little weight: it would switch codes off before a nonlinear net has a use for them.
 _LITTLE_TOLD, _FIRST_BETA = 0.5, 0.1
+# Noise of each feature's own that costs the linear model so many nats per row is not tried: where a
+# feature hardly varies among some rows, it makes others all but impossible.
+_LARGE_LOSS = 1.0
 
 
 class VAETransformer(LinearView):
@@ -121,14 +124,14 @@ class VAETransformer(LinearView):
         divided by one number, which keeps PCA's geometry; divided per feature; or left alone.
     batch_size : int or "auto", default="auto"
         Rows per optimisation step. "auto" is the power of two next to ``n_samples / 200``,
-        between 32 and 512.
+        between 64 and 512.
     max_iter : int or "auto", default="auto"
         Largest number of epochs. 0 keeps the start. "auto" is 200, or as many as make 8000 steps.
     learning_rate : float, Schedule or "auto", default="auto"
         Step size of schedule-free Adam, which averages weights and needs no decay; fixed, or on a
         schedule such as `skae.objectives.CosineDecay`, whose progress is counted in epochs of
-        `max_iter`. "auto" is 0.01 for hidden layers of 64 units or fewer, and falls with the root
-        of the widest layer's width; 0.0025 with networks of your own.
+        `max_iter`. "auto" is 0.02 for hidden layers of 64 units or fewer, and a quarter of that for
+        each eightfold width; 0.0025 with networks of your own.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off for a row and step of training; the
         linear path has no dropout. Networks of your own bring their own.
@@ -148,8 +151,8 @@ class VAETransformer(LinearView):
         Fraction of X to hold out where it is not cross-fitted; "auto" holds out at least 5 rows.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
-        or as many as make 400 steps, but no more than 80.
-    tol : float, default=1e-4
+        or as many as make 200 steps, but no more than 40.
+    tol : float, default=1e-3
         Smallest improvement of the held-out loss that counts, in nats per feature.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, with its scaling and network.
@@ -166,7 +169,7 @@ class VAETransformer(LinearView):
         Weight of the divergence from the prior in training, fixed or on a schedule such as
         `skae.objectives.LinearWarmup`. 1 is the evidence lower bound; scores always use 1. With 1
         and a PCA start whose codes tell next to nothing (less than half a nat on average) it rises
-        from 0.1 within about 1000 steps, so that codes are not switched off at once. With more,
+        from 0.1 within about 2000 steps, so that codes are not switched off at once. With more,
         codes tell less about a row and fewer are in use ([5]_, equation 4), which the PCA start
         does not undo.
     free_bits : float, default=0.0
@@ -175,10 +178,10 @@ class VAETransformer(LinearView):
     likelihood : {"auto", "gaussian", "laplace", "bernoulli", "poisson", "negative_binomial"} or \
 Likelihood, default="auto"
         How rows are distributed around what the decoder returns. "auto" is Gaussian noise, shared
-        or of each feature's own: the latter where it makes the linear model of held-out rows
-        likelier, by 0.05 nats and a standard error, and else unless trained networks of at most
-        1500 rows say otherwise, by a standard error on held-out rows; shared beyond 1024 features
-        and below 100 rows. "gaussian" has a learned noise variance, shared by all;
+        or of each feature's own: that of the linear model which makes held-out rows likelier,
+        unless networks with the other, of at most 2000 rows, make them likelier still, by a
+        standard error; shared beyond 1024 features, below 100 rows, and where the linear model
+        loses a nat. "gaussian" has a learned noise variance, shared by all;
         ``skae.objectives.Gaussian("per_feature")`` has one of each, as in factor analysis, and
         ``Gaussian(0.1)`` a fixed one. "laplace" has heavier tails, and leaves outliers out of
         scaling, start and held-out losses. "bernoulli" is for zeros and ones, "poisson" and
@@ -339,7 +342,7 @@ Likelihood, default="auto"
         early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int | Auto = "auto",
-        tol: float = 1e-4,
+        tol: float = 1e-3,
         warm_start: bool = False,
         device: str = "auto",
         precision: Precision = "float32",
@@ -422,15 +425,15 @@ Likelihood, default="auto"
         return recipe.check()
 
     def _candidates(self, X: Any) -> list[Recipe]:
-        """Return the recipe; two where nothing says yet whether all features share their noise."""
-        own = replace(self._recipe, loss=Gaussian("per_feature"))
+        """Return the recipe; two where trained networks have to say whose noise it is."""
         if self.likelihood != "auto" or self.__sklearn_is_fitted__():
             return [self._recipe]
         k, _ = self._wanted_components(X)
-        verdict = has_noise_per_feature(X, self.scale, k)
-        if verdict is None:
-            return [own, self._recipe]
-        return [own if verdict else self._recipe]
+        gain = gain_of_noise_per_feature(X, self.scale, k)
+        own = replace(self._recipe, loss=Gaussian("per_feature"))
+        if gain < -_LARGE_LOSS:
+            return [self._recipe]
+        return [own, self._recipe] if gain > 0 else [self._recipe, own]
 
     def _start(
         self,

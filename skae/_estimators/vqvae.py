@@ -122,14 +122,14 @@ class VQVAETransformer(LinearView):
         divided by one number, which keeps PCA's geometry; divided per feature; or left alone.
     batch_size : int or "auto", default="auto"
         Rows per optimisation step. "auto" is the power of two next to ``n_samples / 200``,
-        between 32 and 512.
+        between 64 and 512.
     max_iter : int or "auto", default="auto"
         Largest number of epochs. 0 keeps the start. "auto" is 200, or as many as make 8000 steps.
     learning_rate : float, Schedule or "auto", default="auto"
         Step size of schedule-free Adam, which averages weights and needs no decay; fixed, or on a
         schedule such as `skae.objectives.CosineDecay`, whose progress is counted in epochs of
-        `max_iter`. "auto" is 0.01 for hidden layers of 64 units or fewer, and falls with the root
-        of the widest layer's width; 0.0025 with networks of your own.
+        `max_iter`. "auto" is 0.02 for hidden layers of 64 units or fewer, and a quarter of that for
+        each eightfold width; 0.0025 with networks of your own.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off for a row and step of training; the
         linear path has no dropout. Networks of your own bring their own.
@@ -149,8 +149,8 @@ class VQVAETransformer(LinearView):
         Fraction of X to hold out where it is not cross-fitted; "auto" holds out at least 5 rows.
     n_iter_no_change : int or "auto", default="auto"
         Epochs without an improvement of the held-out loss after which training stops. "auto" is 5,
-        or as many as make 400 steps, but no more than 80.
-    tol : float, default=1e-4
+        or as many as make 200 steps, but no more than 40.
+    tol : float, default=1e-3
         Smallest improvement of the held-out loss that counts, also as a sum, as a fraction of the
         total variance: the unit of `score`.
     warm_start : bool, default=False
@@ -330,7 +330,7 @@ default="squared_error"
         early_stopping: bool | Auto = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int | Auto = "auto",
-        tol: float = 1e-4,
+        tol: float = 1e-3,
         warm_start: bool = False,
         device: str = "auto",
         precision: Precision = "float32",

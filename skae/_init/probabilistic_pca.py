@@ -30,11 +30,6 @@ _FACTOR_ITERATIONS = 100
 _MANY_FEATURES, _ITERATIONS_OF_MANY = 256, 20
 # Noise of each feature's own is compared with shared noise on so many rows, cross-fitted.
 _FEWEST_COMPARED, _MOST_COMPARED, _FOLDS = 100, 5000, 5
-# Nats per row by which it has to be better.
-_LEAST_GAIN_OF_NOISE = 0.05
-# Noise of each feature's own that loses more is out of the question: a feature that hardly varies
-# among some rows makes others all but impossible.
-_LARGE_LOSS_OF_NOISE = 1.0
 _LEAST_STEP = 1e-6
 _ROWS_AT_ONCE = 1024
 # A code that tells nothing keeps a trace of information, from which it can learn; of rows in the
@@ -107,19 +102,18 @@ def start_probabilistic(
     return 0.5 * np.log1p(information)
 
 
-def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool | None:
-    """Return whether linear models say that noise is of each feature's own, None if they do not.
+def gain_of_noise_per_feature(X: Any, scale: str | None, n_components: int) -> float:
+    """Return how many nats per row linear models gain from noise of each feature's own.
 
-    Both are fitted to four fifths of the rows in turn, of 5000 at most, and compared on the others,
-    which is done once for more than 256 features. Noise of each feature's own has to gain more than
-    0.05 nats per row and one standard error; where it loses a nat, noise is shared, and of more
-    than 1024 features or fewer than 100 rows.
+    One with it and one with shared noise are fitted to four fifths of the rows in turn, of 5000 at
+    most, and compared on the others, which is done once for more than 256 features. Of more than
+    1024 features or fewer than 100 rows it is minus infinity.
     """
     X = X[:: -(-X.shape[0] // _MOST_COMPARED)]
     n_samples, n_features = X.shape
     k = min(n_components, n_samples - -(-n_samples // _FOLDS), n_features)
     if n_features > _MOST_FACTORED or n_samples < _FEWEST_COMPARED:
-        return False
+        return -np.inf
     folds, gains = np.arange(n_samples) % _FOLDS, []
     for fold in range(1 if n_features > _MANY_FEATURES else _FOLDS):
         training = X[folds != fold]
@@ -132,11 +126,7 @@ def has_noise_per_feature(X: Any, scale: str | None, n_components: int) -> bool 
         z = scaling.to_scaled(held_out) - scaling.to_scaled(scaling.mean)
         own = _factors(loadings, noise, rows, _least_noise(scaling))
         gains.append(_log_likelihood(z, *own) - _log_likelihood(z, loadings, noise))
-    gain = np.concatenate(gains)
-    error = gain.std(ddof=1) / np.sqrt(len(gain))
-    if gain.mean() < -_LARGE_LOSS_OF_NOISE:
-        return False
-    return True if gain.mean() > max(error, _LEAST_GAIN_OF_NOISE) else None
+    return float(np.concatenate(gains).mean())
 
 
 def _log_likelihood(z: np.ndarray, loadings: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ def fit_mixture(n_components: int, codes: np.ndarray, random_state: int) -> Any:
     """
     from sklearn.mixture import GaussianMixture  # which takes a tenth of a second to import
 
-    some = _some(codes, random_state)
+    some = some_codes(codes, random_state).astype(np.float64)
     floor = 1e-6 * float(some.var(0).mean()) or 1e-6
     how = {"tol": 1e-2, "reg_covar": floor, "random_state": random_state}
     mixture = GaussianMixture(n_components, **how)
@@ -137,7 +137,7 @@ def count_mixed(
     """
     if len(codes) < _FEWEST_CODES:
         return 0
-    some = _some(codes, random_state)
+    some = some_codes(codes, random_state).astype(np.float64)
     per_component = max(_CODES_PER_COMPONENT, _CODES_PER_COLUMN * codes.shape[1])
     n_distinct = len(np.unique(some, axis=0))
     most = min(_MOST_COMPONENTS, 3 * n_distinct // 4 // per_component)
@@ -156,10 +156,10 @@ def count_mixed(
     return chosen
 
 
-def _some(codes: np.ndarray, random_state: int) -> np.ndarray:
-    """Return as many codes as a mixture is fitted to, in random order, in float64."""
+def some_codes(codes: np.ndarray, random_state: int) -> np.ndarray:
+    """Return as many codes as a mixture is fitted to, in random order."""
     order = np.random.default_rng(random_state).permutation(len(codes))
-    return codes[order[:_MOST_CODES]].astype(np.float64)
+    return codes[order[:_MOST_CODES]]
 
 
 def _is_higher(found: np.ndarray, before: np.ndarray) -> bool:

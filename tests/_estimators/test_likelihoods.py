@@ -70,7 +70,8 @@ def log_prob(model, X, means):
 def test_log_likelihood_is_the_integral_over_codes(name):
     """For every likelihood, in the units of X; the bound is below it and not far."""
     X = latent_rows(name)
-    model = VAETransformer(1, likelihood=name, max_iter=40, learning_rate=3e-3, **SMALL).fit(X)
+    settings = dict(max_iter=40, batch_size=32, learning_rate=3e-3, **SMALL)
+    model = VAETransformer(1, likelihood=name, **settings).fit(X)
     z = np.linspace(-7, 7, 4001)
     means = model.inverse_transform(z[:, None])
     some = X[:50]
@@ -429,7 +430,7 @@ class Narrow(Scaled):
 
 def test_a_residual_must_have_the_rows_shape(blobs):
     """Anything else would be a wrong dispersion."""
-    with pytest.raises(ValueError, match=r"Narrow.residual must return .* shape \(32, 6\), but"):
+    with pytest.raises(ValueError, match=r"Narrow.residual must return .* shape \(64, 6\), but"):
         VAETransformer(2, likelihood=Narrow(), init="random", max_iter=1).fit(blobs)
 
 

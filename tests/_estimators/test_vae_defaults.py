@@ -8,7 +8,7 @@ from skae import VAETransformer
 from skae._data.centred import CentredRows
 from skae._data.scaling import fit_scaling
 from skae._init.pca import principal_axes
-from skae._init.probabilistic_pca import _factors, has_noise_per_feature
+from skae._init.probabilistic_pca import _factors, gain_of_noise_per_feature
 from skae.objectives import Gaussian
 
 
@@ -25,22 +25,37 @@ UNEQUAL = np.array([0.1, 1.0, 0.2, 2.0, 0.3, 1.5])
 EQUAL = np.full(6, 0.7)
 
 
-@pytest.mark.parametrize(("noise", "expected"), [(UNEQUAL, True), (EQUAL, None)])
+@pytest.mark.parametrize(("noise", "least", "most"), [(UNEQUAL, 0.5, 9), (EQUAL, -0.05, 0.05)])
 @pytest.mark.parametrize("seed", range(3))
-def test_linear_models_say_whose_noise_it_is(noise, expected, seed):
-    """Noise that differs a lot by feature is found, and equal noise leaves the question open."""
-    assert has_noise_per_feature(linear_rows(noise, seed=seed), "global", 2) is expected
+def test_linear_models_say_whose_noise_it_is(noise, least, most, seed):
+    """Noise that differs a lot by feature is found, and equal noise makes no difference."""
+    gain = gain_of_noise_per_feature(linear_rows(noise, seed=seed), "global", 2)
+    assert least < gain < most
+
+
+def test_trained_networks_overrule_linear_models():
+    """Rows are on a surface with the same noise in all features, which a plane does not see."""
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-1, 1, size=(700, 2))
+    surface = np.hstack([2 * z, 2 * z**2, 2 * z[:, :1] * z[:, 1:]])
+    X = surface + 0.2 * rng.normal(size=surface.shape)
+    assert gain_of_noise_per_feature(X, "global", 2) > 0
+    model = VAETransformer(2, early_stopping=True, random_state=0).fit(X)
+
+    assert model.likelihood_.noise_variance == "shared"
+    assert PCA(2).fit(X).score(X) + 1 < model.score(X)
 
 
 @pytest.mark.parametrize("shape", [(99, 4), (130, 1025)])
 def test_noise_is_shared_where_it_cannot_be_compared(shape):
     """Of fewer than a hundred rows or more than 1024 features nothing is asked."""
-    assert has_noise_per_feature(np.random.default_rng(0).normal(size=shape), "global", 2) is False
+    X = np.random.default_rng(0).normal(size=shape)
+    assert gain_of_noise_per_feature(X, "global", 2) == -np.inf
 
 
 def test_a_feature_that_is_constant_among_most_rows_speaks_for_shared_noise(digits):
     """Noise of its own would make the rows in which it does vary all but impossible."""
-    assert has_noise_per_feature(digits, "global", 8) is False
+    assert gain_of_noise_per_feature(digits, "global", 8) < -1
     model = VAETransformer(8, random_state=0).fit(digits[:1000])
 
     assert np.ndim(model.noise_variance_) == 0

@@ -195,6 +195,7 @@ def test_gradients_reach_codebooks_that_have_gone_astray(digits):
             codebook_update=update,
             learning_rate=1e-2,
             dead_code_threshold=0,
+            batch_size=32,
             encoder=torch.nn.Linear(64, 8),
             max_iter=0,
             prior="uniform",

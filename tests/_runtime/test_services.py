@@ -26,10 +26,10 @@ def test_auto_widths_grow_with_the_row(n_features, widths):
 
 
 @pytest.mark.parametrize(
-    ("n_samples", "rows"), [(1, 32), (1797, 32), (60_000, 256), (300_000, 512)]
+    ("n_samples", "rows"), [(1, 64), (1797, 64), (60_000, 256), (300_000, 512)]
 )
 def test_auto_batches_grow_with_the_data(n_samples, rows):
-    """About two hundred steps an epoch, between 32 and 512 rows each."""
+    """About two hundred steps an epoch, between 64 and 512 rows each."""
     assert rows_per_batch("auto", n_samples) == rows
     assert rows_per_batch(7, n_samples) == 7
 

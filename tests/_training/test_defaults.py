@@ -20,18 +20,18 @@ from skae.objectives import LinearWarmup
 @pytest.mark.parametrize(
     ("widths", "n_features", "expected"),
     [
-        ([64], 5, 0.01),
-        ([8], 5000, 0.01),
-        ([64, 256, 16], 5, 0.005),
-        ([1024], 5, 0.0025),
+        ([64], 5, 0.02),
+        ([8], 5000, 0.02),
+        ([64, 512, 16], 5, 0.005),
+        ([4096], 5, 0.00125),
         # without hidden layers it is that of the layers that there would be
-        ([], 5, 0.01),
-        ([], 64, 0.01 * math.sqrt(64 / 128)),
-        ([], 10_000, 0.01 * math.sqrt(64 / 512)),
+        ([], 5, 0.02),
+        ([], 64, 0.02 / math.cbrt(2) ** 2),
+        ([], 10_000, 0.005),
     ],
 )
-def test_the_step_size_falls_with_the_root_of_the_widest_layer(widths, n_features, expected):
-    """It is 0.01 up to 64 units, and 0.0025 for networks of the user's."""
+def test_the_step_size_falls_with_the_widest_layer(widths, n_features, expected):
+    """It is 0.02 up to 64 units, a quarter for eight times as many, and 0.0025 for users' nets."""
     assert step_size("auto", widths, n_features, custom=False) == pytest.approx(expected, rel=1e-12)
     assert step_size("auto", widths, n_features, custom=True) == 0.0025
     if not widths:
@@ -52,8 +52,8 @@ def test_a_given_step_size_is_taken(rate, custom):
         (10, 390, 206),  # 39 steps an epoch
         (10, 400, 200),
         (10, 401, 200),
-        ("auto", 32, 8000),
-        ("auto", 33, 4000),
+        ("auto", 64, 8000),
+        ("auto", 65, 4000),
         ("auto", 10**6, 200),
         (10**6, 5, 8000),
     ],
@@ -72,18 +72,18 @@ def test_epochs_are_200_or_make_8000_steps(batch_size, n_samples, expected):
 @pytest.mark.parametrize(
     ("batch_size", "n_samples", "expected"),
     [
-        (10, 790, 6),
-        (10, 800, 5),
-        (10, 801, 5),
-        ("auto", 32, 80),
+        (10, 390, 6),
+        (10, 400, 5),
+        (10, 401, 5),
+        ("auto", 64, 40),
         ("auto", 10**6, 5),
-        (1, 399, 5),
-        (10, 50, 80),
-        (10, 60, 67),
+        (1, 199, 5),
+        (10, 50, 40),
+        (10, 60, 34),
     ],
 )
-def test_patience_is_5_epochs_or_400_steps(batch_size, n_samples, expected):
-    """No fewer than either, and no more than 80 epochs."""
+def test_patience_is_5_epochs_or_200_steps(batch_size, n_samples, expected):
+    """No fewer than either, and no more than 40 epochs."""
     assert patience("auto", batch_size, n_samples) == expected
     assert patience(3, batch_size, n_samples) == 3
 
