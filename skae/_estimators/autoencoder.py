@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,13 +20,12 @@ from .._init.incremental import scaled_rows
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import Basis, axes_basis, permuted_basis, rotated_basis, untouched_basis
 from .._latent.density import (
+    MixtureOnDemand,
     completed,
-    count_mixed,
+    density_of,
     draw_from_density,
     draw_gaussian,
     fit_gaussian,
-    fit_mixture,
-    some_codes,
 )
 from .._latent.moments import CodeMoments
 from .._latent.noise import NoiseNearCodes, most_near
@@ -327,7 +326,7 @@ default=None
     noise_variance_: float
     gain_over_pca_: float
     _density: Any
-    _codes_to_mix: tuple[np.ndarray, float, int]
+    _mixture: MixtureOnDemand | None
     _noise_near_codes: NoiseNearCodes
     _is_white: bool
     _stream: Stream
@@ -569,40 +568,18 @@ default=None
         self._publish_noise(encoding.rows, codes, n_before)
 
     def _publish_density(self, codes: np.ndarray, *, chooses: bool) -> None:
-        """Fit what codes are drawn from, or keep codes for `_mixture`; that is if it `chooses`."""
-        for name in ("_density", "_codes_to_mix", "_mixture"):
-            self.__dict__.pop(name, None)
+        """Fit what codes are drawn from; "auto" is the Gaussian unless it `chooses`."""
+        self._density = self._mixture = None
         if not isinstance(self.latent_density, str):
             self._density = completed(self.latent_density, self.random_state).fit(codes)
         elif self.latent_density == "auto" and chooses and not self._keeps_axes:
-            seed = agreed(draw_seed(self.random_state))
-            some = some_codes(codes, seed)
-            unit = float(np.abs(some).max(initial=0.0)) or 1.0
-            self._codes_to_mix = (some / unit).astype(np.float32), unit, seed
-
-    @cached_property
-    def _mixture(self) -> Any:
-        """The Gaussian mixture that held-out codes ask for, if any; learned at the first draw."""
-        if "_codes_to_mix" not in self.__dict__:
-            return None
-        kept, unit, seed = self._codes_to_mix
-        codes = kept.astype(np.float64) * unit
-        n_mixed = count_mixed(codes, seed)
-        return fit_mixture(n_mixed, codes, seed) if n_mixed > 1 else None
+            self._mixture = MixtureOnDemand(codes, agreed(draw_seed(self.random_state)), fewest=2)
 
     @property
     def latent_density_(self) -> Any:
         """What `sample` draws codes from, where that is not the Gaussian."""
         check_is_fitted(self)
-        density = self.__dict__.get("_density", None) or self._mixture
-        if density is None:
-            raise AttributeError("Codes are drawn from a Gaussian; latent_density_ is not set.")
-        return density
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_mixture", None)  # which is learned again from the same codes
-        return state
+        return density_of(self._density, self._mixture, "latent_density_")
 
     def _publish_noise(self, X: Any, codes: np.ndarray, n_before: int) -> None:
         """Keep what reconstructions of some rows miss, unless the loss knows how rows scatter."""

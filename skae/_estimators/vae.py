@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor
 
 from .._data.batches import StreamedRows
@@ -23,8 +24,10 @@ from .._init.probabilistic_pca import gain_of_noise_per_feature, start_probabili
 from .._init.robust_pca import without_outliers
 from .._latent.basis import signs_of, sorted_basis
 from .._latent.density import (
+    MixtureOnDemand,
     completed,
     count_mixed,
+    density_of,
     draw_from_density,
     fit_gaussian,
     fit_mixture,
@@ -243,8 +246,9 @@ Likelihood, default="auto"
         Mean evidence lower bound in nats per training row, as `score` has it, estimated from some
         of the rows of the last `fit` or `partial_fit`.
     prior_ : estimator
-        The fitted prior, a `sklearn.mixture.GaussianMixture` or what `prior` is, in the unit of
-        N(0, I) whatever `whiten`. Set where the prior is not N(0, I).
+        The fitted prior: what `prior` is, or a `sklearn.mixture.GaussianMixture`, which "auto"
+        learns when it is first asked for. In the unit of N(0, I) whatever `whiten`; set where the
+        prior is not N(0, I).
     n_components_ : int
         Number of codes per row.
     mean_ : ndarray of shape (n_features_in_,)
@@ -304,7 +308,8 @@ Likelihood, default="auto"
     likelihood_: Likelihood
     noise_variance_: float | np.ndarray
     dispersion_: float | np.ndarray
-    prior_: Any
+    _density: Any
+    _mixture: MixtureOnDemand | None
     _scores_by_prior: bool
     _deviations: np.ndarray | None = None
 
@@ -656,10 +661,10 @@ Likelihood, default="auto"
         return self.noise_variance_
 
     def _draw(self, n_samples: int, generator: Generator, mean: bool) -> np.ndarray:
-        if "prior_" not in self.__dict__:
-            codes = normal((n_samples, self.n_components_), generator).numpy()
-        else:
+        if hasattr(self, "prior_"):
             codes = draw_from_density(n_samples, self.prior_, generator)
+        else:
+            codes = normal((n_samples, self.n_components_), generator).numpy()
         return self._rows_like(codes, generator, mean)
 
     def _rows_like(self, codes: np.ndarray, generator: Generator, mean: bool) -> np.ndarray:
@@ -721,7 +726,7 @@ Likelihood, default="auto"
 
     def _publish_prior(self, means: np.ndarray, deviations: np.ndarray, *, chooses: bool) -> None:
         """Learn the prior from draws of the posteriors; "auto" is N(0, I) unless it `chooses`."""
-        self.__dict__.pop("prior_", None)
+        self._density = self._mixture = None
         self._scores_by_prior = self.prior not in ("auto", "normal")
         if self.prior == "normal" or (self.prior == "auto" and not chooses):
             return
@@ -729,11 +734,17 @@ Likelihood, default="auto"
         noise = np.random.default_rng(seed).normal(size=means.shape)
         codes = means + deviations * noise
         if not isinstance(self.prior, str):
-            self.prior_ = completed(self.prior, self.random_state).fit(codes)
+            self._density = completed(self.prior, self.random_state).fit(codes)
         elif self.prior == "mixture":
-            self.prior_ = fit_mixture(max(count_mixed(codes, seed), 1), codes, seed)
-        elif n_mixed := count_mixed(codes, seed, log_standard_normal):
-            self.prior_ = fit_mixture(n_mixed, codes, seed)
+            self._density = fit_mixture(max(count_mixed(codes, seed), 1), codes, seed)
+        else:
+            self._mixture = MixtureOnDemand(codes, seed, fewest=1, known=log_standard_normal)
+
+    @property
+    def prior_(self) -> Any:
+        """What codes are drawn from, where that is not N(0, I)."""
+        check_is_fitted(self)
+        return density_of(self._density, self._mixture, "prior_")
 
     def _publish_components(self, X: Any, means: np.ndarray) -> None:
         """Set PCA's attributes, of the rows of this call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from copy import copy
+from functools import cached_property
 from inspect import signature
 from math import log, pi
 from typing import Any
@@ -166,6 +167,61 @@ def _is_higher(found: np.ndarray, before: np.ndarray) -> bool:
     """Return whether numbers are higher on average, beyond a standard error of the difference."""
     gain = found - before
     return bool(gain.mean() > gain.std() / len(gain) ** 0.5)
+
+
+class MixtureOnDemand:
+    """A Gaussian mixture of codes, learned when it is first asked for: not every fit needs draws.
+
+    It keeps 4096 codes at most. Pickles leave the mixture out, which is the same each time.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, k)
+        Codes.
+    random_state : int
+        Chooses those that are kept and held out, and seeds the mixture.
+    fewest : int
+        Number of components below which there is no mixture.
+    known : callable or None, default=None
+        What one has to surpass, see `count_mixed`; of a module, so that it can be pickled.
+    """
+
+    def __init__(
+        self,
+        codes: np.ndarray,
+        random_state: int,
+        fewest: int,
+        known: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        codes = some_codes(codes, random_state)
+        self.unit = float(np.abs(codes).max(initial=0.0)) or 1.0
+        self.codes = (codes / self.unit).astype(np.float32)
+        self.random_state, self.fewest, self.known = random_state, fewest, known
+
+    @cached_property
+    def mixture(self) -> Any:
+        """The mixture, or None where held-out codes do not ask for one."""
+        codes = self.codes.astype(np.float64) * self.unit
+        n_mixed = count_mixed(codes, self.random_state, self.known)
+        return fit_mixture(n_mixed, codes, self.random_state) if n_mixed >= self.fewest else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "mixture"}
+
+
+def density_of(density: Any, on_demand: MixtureOnDemand | None, name: str) -> Any:
+    """Return what an estimator publishes under a name: a density, or a mixture on demand.
+
+    Raises
+    ------
+    AttributeError
+        If there is none, so that the estimator has no such attribute.
+    """
+    if density is None and on_demand is not None:
+        density = on_demand.mixture
+    if density is None:
+        raise AttributeError(f"Codes are drawn from a Gaussian; {name} is not set.")
+    return density
 
 
 def log_standard_normal(codes: np.ndarray) -> np.ndarray:

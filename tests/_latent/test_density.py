@@ -1,9 +1,17 @@
 """How many Gaussians codes are a mixture of."""
 
+import pickle
+
 import numpy as np
 import pytest
 
-from skae._latent.density import count_mixed, fit_mixture, log_standard_normal
+from skae._latent.density import (
+    MixtureOnDemand,
+    count_mixed,
+    density_of,
+    fit_mixture,
+    log_standard_normal,
+)
 
 
 @pytest.fixture
@@ -56,3 +64,30 @@ def test_large_tables_are_as_cheap_as_some_rows(rng):
     assert count_mixed(codes, 0) == count_mixed(codes, 0) == 1
     mixtures = [fit_mixture(2, codes, 3) for _ in range(2)]
     assert np.array_equal(mixtures[0].means_, mixtures[1].means_)
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1.0, 1e100])
+def test_a_mixture_on_demand_is_learned_once_and_left_out_of_pickles(unit):
+    """It is that of the codes in whatever unit, and the same after a pickle."""
+    rng = np.random.default_rng(0)
+    codes = unit * np.vstack([rng.normal(size=(300, 2)), 20 + rng.normal(size=(300, 2))])
+    late = MixtureOnDemand(codes, 0, fewest=2)
+    before = pickle.dumps(late)
+    assert late.mixture is late.mixture
+    assert late.mixture.n_components >= 2
+    assert pickle.dumps(late) == before
+    again = pickle.loads(before)
+    assert "mixture" not in vars(again)
+    draws = [each.mixture.sample(400)[0] / unit for each in (late, again)]
+    assert np.array_equal(*draws)
+    assert np.mean(draws[0][:, 0] > 10) == pytest.approx(0.5, abs=0.1)
+
+
+def test_without_a_mixture_there_is_no_attribute():
+    """One component is none where two are asked for."""
+    codes = np.random.default_rng(0).normal(size=(300, 2))
+    with pytest.raises(AttributeError, match="prior_ is not set"):
+        density_of(None, MixtureOnDemand(codes, 0, fewest=2), "prior_")
+    with pytest.raises(AttributeError, match="prior_ is not set"):
+        density_of(None, None, "prior_")
+    assert density_of("given", None, "prior_") == "given"
