@@ -80,7 +80,7 @@ def step_size(rate: Any, widths: Sequence[int], n_features: int, *, custom: bool
     """Return the learning rate; "auto" is 0.02 for widths up to 64, and a quarter at 512.
 
     Wide layers add up the steps of more weights [1]_. A linear map counts as the layers that it
-    would have by default; networks of the user's get a quarter.
+    would have by default; for networks of the user's it is 0.0025.
 
     References
     ----------
