@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -122,9 +123,12 @@ def cross_fit(fitting: Any, X: Any, folds: Sequence[np.ndarray], generator: Gene
 
 
 def train_on_all(
-    fitting: Any, X: Any, n_epochs: int, generator: Generator
+    fitting: Any, X: Any, n_epochs: int, wanted: float, generator: Generator
 ) -> tuple[Trainer, Any, bool]:
     """Train networks on all rows, from several starts where that is cheap, and keep the best.
+
+    Where even the best gains less on the rows it is trained on than the folds did on others, it is
+    stuck, and as many starts again are tried at most.
 
     Parameters
     ----------
@@ -134,6 +138,8 @@ def train_on_all(
         Rows.
     n_epochs : int
         For how many epochs.
+    wanted : float
+        What the folds' rows gained, of the loss per row.
     generator : torch.Generator
         Source of weights and batches.
 
@@ -148,13 +154,15 @@ def train_on_all(
     """
     recipe, every = fitting._recipe, np.arange(X.shape[0])
     found: list[tuple[float, int, tuple[Trainer, Any, bool], dict[str, Any]]] = []
-    for _ in range(count_starts(*X.shape) if n_epochs else 1):
+    n_starts, gained = count_starts(*X.shape) if n_epochs else 1, -math.inf
+    while len(found) < n_starts or (gained < wanted and len(found) < 2 * n_starts):
         fitting._recipe, fitting._wide = recipe, None
         trainer, fitting.mean_, rows = fitting._begin(X, every, generator)
         history = fitting._train_all(trainer, rows, every, n_epochs, reports=False)
         kept = history.best.choose() if history.best else None
         loss = history.best_loss if kept is None else kept.loss
         left = kept is None or kept is not history.best.start
+        gained = max(gained, history.best.start.loss - loss if history.best else math.inf)
         found.append((loss, len(found), (trainer, rows, left), dict(fitting.__dict__)))
     _, _, outcome, fitting.__dict__ = min(found)
     return outcome

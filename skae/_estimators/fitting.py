@@ -195,8 +195,9 @@ class Fitting(Beginning):
         best = history.best
         assert best is not None
         self._recipe, self._recipes = recipe, [recipe]
-        n_epochs = best.choose().n_epochs
-        trainer, rows_in, left = train_on_all(self, X, n_epochs, generator)
+        chosen = best.choose()
+        n_epochs, gained = chosen.n_epochs, best.start.loss - chosen.loss
+        trainer, rows_in, left = train_on_all(self, X, n_epochs, gained, generator)
         if n_epochs and not left:
             best.keep_start()
             history.best_loss = best.start.loss

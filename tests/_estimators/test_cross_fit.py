@@ -229,6 +229,26 @@ def test_of_several_starts_the_smallest_training_loss_is_kept(monkeypatch):
 
 
 @ENDS_EARLY
+@pytest.mark.parametrize(("wanted", "n_starts"), [(-np.inf, 3), (np.inf, 6)])
+def test_networks_that_are_stuck_get_more_starts(wanted, n_starts, monkeypatch):
+    """As many again where the training rows gain less than the folds' held-out rows did."""
+    started, train_all, on_all = [], fitting.Fitting._train_all, fitting.train_on_all
+
+    def noted(model, *arguments, **how):
+        started.append(model)
+        return train_all(model, *arguments, **how)
+
+    def with_wish(model, X, n_epochs, gained, generator):
+        return on_all(model, X, n_epochs, wanted, generator)
+
+    monkeypatch.setattr(fitting.Fitting, "_train_all", noted)
+    monkeypatch.setattr(fitting, "train_on_all", with_wish)
+    AutoencoderTransformer(1, **SMALL | dict(max_iter=12)).fit(curve(80))
+
+    assert len(started) == n_starts
+
+
+@ENDS_EARLY
 def test_curves_and_the_best_loss_are_those_of_the_folds(watch):
     """Each held-out row counts once, and the epochs of the last fit are the best one's number."""
     model = AutoencoderTransformer(1, **SMALL | dict(max_iter=30)).fit(curve(80))
