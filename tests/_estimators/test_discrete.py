@@ -38,6 +38,7 @@ def fitted(digits):
 def by_encoding(digits):
     """Return the same model with each of the three encodings."""
     settings = dict(n_components=8, codebook_size=32, max_iter=2, prior="uniform", random_state=0)
+    settings |= dict(early_stopping=True)
     return {
         encode: VQVAETransformer(encode=encode, **settings).fit(digits)
         for encode in ("vectors", "codes", "onehot")
@@ -148,6 +149,7 @@ def test_codes_feed_classifiers(digits):
 def test_the_encodings_are_one_code_for_every_quantizer(digits, quantizer):
     """Blocks of one-hot times their codebooks add up to the vectors, and all decode alike."""
     settings = dict(codebook_size=32, max_iter=2, prior="uniform", random_state=0)
+    settings |= dict(early_stopping=True)
     model = VQVAETransformer(8, quantizer=quantizer, **settings).fit(digits)
     vectors = model.transform(digits)
     rows = model.inverse_transform(vectors)

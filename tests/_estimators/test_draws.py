@@ -157,8 +157,8 @@ def test_scores_are_of_the_learned_prior(groups, prior):
     assert (bound <= log_p_x + 1e-6).all()
     assert model.score(X) == pytest.approx(bound.mean(), abs=0.02)
     np.testing.assert_allclose(model.score_samples(X), bound, atol=0.3)
-    found = model.log_likelihood(X, n_samples=2000, random_state=0)
-    np.testing.assert_allclose(found, log_p_x, atol=0.1)
+    found = model.log_likelihood(X[:15], n_samples=2000, random_state=0)
+    np.testing.assert_allclose(found, log_p_x[:15], atol=0.1)
     normal = VAETransformer(1, prior="normal", max_iter=0, random_state=0).fit(groups)
     assert model.score(X) > normal.score(X) + 0.1
     assert model.lower_bound_ == pytest.approx(model.score(groups), abs=0.3)  # of some rows

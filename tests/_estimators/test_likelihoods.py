@@ -160,7 +160,8 @@ def test_a_fixed_dispersion_stays_in_the_units_of_x(likelihood, scaling):
 @pytest.mark.parametrize("likelihood", ["laplace", Gaussian("per_feature"), Laplace("per_feature")])
 def test_units_of_a_feature_shift_the_score_by_their_logarithm(likelihood, blobs):
     """A feature in eighths of its unit costs log 8 nats per row, for densities of any kind."""
-    model = VAETransformer(2, likelihood=likelihood, scale="standard", max_iter=3, random_state=0)
+    settings = dict(scale="standard", early_stopping=True, max_iter=3, random_state=0)
+    model = VAETransformer(2, likelihood=likelihood, **settings)
     scores = [model.fit(X).score(X) for X in (blobs, blobs * [1, 8, 1, 1, 1, 1])]
 
     assert scores[1] == pytest.approx(scores[0] - np.log(8), abs=1e-9)
@@ -193,7 +194,8 @@ def test_counts_of_rare_words_use_their_codes():
     rng = np.random.default_rng(0)
     topics = rng.dirichlet(np.full(300, 0.05), size=5)
     X = rng.poisson(10 * rng.dirichlet(np.full(5, 0.3), size=800) @ topics) + 0.0
-    model = VAETransformer(4, likelihood="poisson", max_iter=30, random_state=0).fit(X[:600])
+    settings = dict(early_stopping=True, max_iter=30, random_state=0)
+    model = VAETransformer(4, likelihood="poisson", **settings).fit(X[:600])
     rates = np.maximum(X[:600].mean(0), 1e-6)
 
     assert model.active_components_.all()
@@ -206,7 +208,8 @@ def test_training_leaves_a_start_without_noise():
     u = rng.uniform(-1.5, 1.5, (800, 1))
     X = np.hstack([np.sin(2 * u), np.cos(2 * u), u**2, u]) @ rng.normal(size=(4, 6))
     X = X + 0.1 * rng.normal(size=X.shape)
-    model = VAETransformer(early_stopping=True, max_iter=60, random_state=0).fit(X[:600])
+    settings = dict(likelihood="gaussian", early_stopping=True, max_iter=60, random_state=0)
+    model = VAETransformer(**settings).fit(X[:600])
 
     assert model.score(X[600:]) > PCA().fit(X[:600]).score(X[600:]) + 0.5
     assert model.noise_variance_ == pytest.approx(0.01, rel=1)
@@ -524,7 +527,8 @@ def test_a_search_picks_by_held_out_likelihood(k):
     t = rng.normal(size=(600, 1))
     curve = np.hstack([t, t**2, np.sin(3 * t)]) + 0.1 * rng.normal(size=(600, 3))
     plane = rng.normal(size=(600, 1)) @ [[1.0, -2.0, 0.5]] + 0.3 * rng.normal(size=(600, 3))
-    vae = VAETransformer(k, early_stopping=True, max_iter=15, random_state=0)
+    settings = dict(likelihood="gaussian", early_stopping=True, max_iter=15, random_state=0)
+    vae = VAETransformer(k, **settings)
     steps = [PCA(k), FactorAnalysis(k), vae]
     pipeline = Pipeline([("reduce", steps[0])])
     search = GridSearchCV(pipeline, {"reduce": steps}, cv=3, refit=False)

@@ -47,7 +47,7 @@ def wine():
 @pytest.mark.parametrize("model", VARIANTS, ids=lambda model: repr(model)[:60])
 def test_ratios_are_the_score_shared_out(wine, model, seed):
     """Never negative, summing to the training score or zero; descending where codes are sorted."""
-    model.set_params(max_iter=8, random_state=seed).fit(wine)
+    model.set_params(early_stopping=True, max_iter=8, random_state=seed).fit(wine)
     ratios, score = model.explained_variance_ratio_, explained_variance_scorer(model, wine)
     assert (ratios >= 0).all()
     assert ratios.sum() == pytest.approx(max(score, 0), abs=1e-6)
@@ -94,7 +94,8 @@ def test_noise_that_follows_the_mean_has_no_covariance(wine):
 @pytest.mark.parametrize("k", [2, 5])
 def test_the_linear_model_of_a_trained_net_is_one_of_the_rows(digits, k):
     """Components are orthonormal and regress rows on codes; its total variance is that of rows."""
-    model = AutoencoderTransformer(k, max_iter=25, random_state=0).fit(digits)
+    model = AutoencoderTransformer(k, early_stopping=True, max_iter=25, random_state=0)
+    model.fit(digits)
     assert model.gain_over_pca_ > 0.05
     Z, X = model.transform(digits), digits - digits.mean(0)
     np.testing.assert_allclose(model.components_ @ model.components_.T, np.eye(k), atol=1e-6)
@@ -111,7 +112,8 @@ def test_signs_follow_the_nearest_principal_axes(digits):
     """Whatever the seed: codes of two seeds that are alike do not mirror each other."""
     axes = PCA(4, svd_solver="full").fit(digits).components_
     for seed in range(3):
-        model = AutoencoderTransformer(4, max_iter=10, random_state=seed).fit(digits)
+        settings = dict(early_stopping=True, max_iter=10, random_state=seed)
+        model = AutoencoderTransformer(4, **settings).fit(digits)
         overlap = model.components_ @ axes.T
         assert (np.take_along_axis(overlap, abs(overlap).argmax(1)[:, None], 1) > 0).all()
 
@@ -119,7 +121,7 @@ def test_signs_follow_the_nearest_principal_axes(digits):
 @CALM
 def test_whitened_codes_have_unit_variance_and_change_nothing_else(wine):
     """Posteriors are in their unit; rows, scores and draws are the same."""
-    settings = dict(max_iter=5, random_state=0)
+    settings = dict(early_stopping=True, max_iter=5, random_state=0)
     plain, white = (
         VAETransformer(3, whiten=whiten, **settings).fit(wine) for whiten in (False, True)
     )

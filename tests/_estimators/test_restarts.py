@@ -16,7 +16,7 @@ from skae.objectives import SquaredError
 
 KINDS = {
     "autoencoder": (AutoencoderTransformer, {}),
-    "vae": (VAETransformer, {}),
+    "vae": (VAETransformer, {"likelihood": "gaussian"}),
     "vqvae": (VQVAETransformer, {"codebook_size": 8}),
 }
 
@@ -24,7 +24,7 @@ KINDS = {
 def make(kind, **settings):
     """Return an estimator that fits in no time."""
     estimator, own = KINDS[kind]
-    settings = {"max_iter": 4, "init": "random", **own, **settings}
+    settings = {"max_iter": 4, "init": "random", "early_stopping": True, **own, **settings}
     return estimator(2, hidden_layer_sizes=(16,), **settings)
 
 

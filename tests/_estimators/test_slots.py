@@ -125,8 +125,8 @@ def test_rows_outside_the_support_are_refused(blobs, loss, row):
 @pytest.fixture(scope="module")
 def plain(digits):
     """Return an autoencoder trained on clean digits."""
-    model = AutoencoderTransformer(24, hidden_layer_sizes=(128, 64), max_iter=60, random_state=0)
-    return model.fit(digits[:1400])
+    settings = dict(hidden_layer_sizes=(128, 64), early_stopping=True, max_iter=60, random_state=0)
+    return AutoencoderTransformer(24, **settings).fit(digits[:1400])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Fixtures of the contract: an estimator of each kind, and the digits' labels."""
 
+import copy
+
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -13,10 +15,16 @@ def model(request):
     return clone(MODELS[request.param])
 
 
+@pytest.fixture(scope="session")
+def fits(blobs):
+    """Return one of each kind fitted to the blobs, by class; tests have copies of their own."""
+    return {type(model): clone(model).fit(blobs) for model in MODELS.values()}
+
+
 @pytest.fixture
-def fitted(model, blobs):
+def fitted(model, fits):
     """Return the same, fitted to the blobs."""
-    return model.fit(blobs)
+    return copy.deepcopy(fits[type(model)])
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,11 @@ seed = 0 if n_ranks == "1" or rank == "0" else None  # the first rank's seed is 
 settings = dict(hidden_layer_sizes=(16,), batch_size=50, early_stopping=False, random_state=seed)
 discrete = dict(quantizer="residual", codebook_size=16, prior="uniform", **settings)
 models = {
-    "vae": VAETransformer(4, dropout=0.2, max_iter=3, **settings),
+    "vae": VAETransformer(4, likelihood="gaussian", dropout=0.2, max_iter=3, **settings),
     "ema": VQVAETransformer(8, max_iter=3, **discrete),
     "gradient": VQVAETransformer(8, max_iter=3, codebook_update="gradient", **discrete),
 }
-prior = AutoregressivePrior(random_state=seed).fit(np.hstack([X, X])[:, ::16] > 0.5)
+prior = AutoregressivePrior(max_iter=3, random_state=seed).fit(np.hstack([X, X])[:, ::16] > 0.5)
 learned = {f"prior {name}": array for name, array in prior._net.arrays.items()}
 for kind, model in models.items():
     arrays = {"loss": model.fit(X).loss_curve_, **model._net.arrays}

@@ -204,20 +204,19 @@ BAD_PARAMETERS = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_PARAMETERS)
-def test_bad_parameters(model, blobs, name, value):
+def test_bad_parameters(fitted, blobs, name, value):
     """A wrong value is named together with its parameter; nothing is learned or lost."""
     for method in ("fit", "partial_fit"):
-        bad = clone(model).set_params(**{name: value})
+        bad = clone(fitted).set_params(**{name: value})
         with pytest.raises(ValueError, match=name) as caught:
             getattr(bad, method)(blobs)
         assert repr(value) in str(caught.value)
         assert_unfitted(bad)
-    model.fit(blobs)
-    before = outputs(model, blobs)
+    before = outputs(fitted, blobs)
     with pytest.raises(ValueError, match=name):
-        model.set_params(**{name: value}).fit(blobs)
-    model.set_params(device="cpu")
-    assert_same(outputs(model, blobs), before)
+        fitted.set_params(**{name: value}).fit(blobs)
+    fitted.set_params(device="cpu")
+    assert_same(outputs(fitted, blobs), before)
 
 
 @pytest.mark.parametrize(
