@@ -23,6 +23,9 @@ from .fitting import Fitting
 from .restarts import fit_best
 from .slots import takes_no_negatives
 
+# What the next call of fit or partial_fit drops.
+_OF_ONE_FIT = ("scores_per_init_", "gain_over_pca_")
+
 
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
     """What the three estimators offer, the same for all but where a family says otherwise.
@@ -89,7 +92,7 @@ default=None
         with self._draft() as draft:
             if not self.warm_start:
                 draft.__dict__.pop("_net", None)
-            for name in ("scores_per_init_", "gain_over_pca_"):
+            for name in _OF_ONE_FIT:
                 draft.__dict__.pop(name, None)
             compared = draft._fit(X, X_val)
             del draft._recipe, draft._recipes
@@ -100,7 +103,7 @@ default=None
         """Train on X, going on from where the last call left off.
 
         It trains for one epoch; in a stream that began with `partial_fit`, for as many as make 64
-        steps, but no more than 16 or a sixth of the rows; for none with ``max_iter=0``. The first
+        steps, but no more than 8 or a sixth of the rows; for none with ``max_iter=0``. The first
         call on an unfitted estimator fixes the scaling, the start and ``n_components_`` from its
         rows. Nothing is held out. `sample`, and attributes that describe training rows, describe
         those of all calls since the last `fit`, each encoded by the network as it was after their
@@ -125,7 +128,8 @@ default=None
             `n_components` with ``init="pca"``.
         """
         with self._draft() as draft:
-            draft.__dict__.pop("scores_per_init_", None)
+            for name in _OF_ONE_FIT:
+                draft.__dict__.pop(name, None)
             draft._partial_fit(X)
             del draft._recipe, draft._recipes
         return self

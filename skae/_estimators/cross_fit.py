@@ -18,6 +18,7 @@ from .._training.learner import Run
 from .._training.loop import History
 from .._training.trainer import Trainer
 from .._training.validation import BestState, ValidationSet, is_beyond
+from ..exceptions import ConvergenceError
 from .recipe import Recipe
 from .wide import WideFit
 
@@ -151,20 +152,35 @@ def train_on_all(
         The rows as it sees them.
     left : bool
         Whether its start was left.
+
+    Raises
+    ------
+    ConvergenceError
+        If training diverges from all starts.
     """
     recipe, every = fitting._recipe, np.arange(X.shape[0])
-    found: list[tuple[float, int, tuple[Trainer, Any, bool], dict[str, Any]]] = []
-    n_starts, gained = count_starts(*X.shape) if n_epochs else 1, -math.inf
-    while len(found) < n_starts or (gained < wanted and len(found) < 2 * n_starts):
+    n_starts = count_starts(*X.shape) if n_epochs else 1
+    smallest, gained, outcome, state, failure = math.inf, -math.inf, None, {}, None
+    for i in range(2 * n_starts):
+        if i >= n_starts and gained >= wanted:
+            break
         fitting._recipe, fitting._wide = recipe, None
         trainer, fitting.mean_, rows = fitting._begin(X, every, generator)
-        history = fitting._train_all(trainer, rows, every, n_epochs, reports=False)
+        try:
+            history = fitting._train_all(trainer, rows, every, n_epochs, reports=False)
+        except ConvergenceError as error:
+            failure = error
+            continue
         kept = history.best.choose() if history.best else None
         loss = history.best_loss if kept is None else kept.loss
-        left = kept is None or kept is not history.best.start
         gained = max(gained, history.best.start.loss - loss if history.best else math.inf)
-        found.append((loss, len(found), (trainer, rows, left), dict(fitting.__dict__)))
-    _, _, outcome, fitting.__dict__ = min(found)
+        if outcome is None or loss < smallest:
+            left = kept is None or kept is not history.best.start
+            smallest, outcome, state = loss, (trainer, rows, left), dict(fitting.__dict__)
+    if outcome is None:
+        assert failure is not None
+        raise failure
+    fitting.__dict__ = state
     return outcome
 
 

@@ -184,8 +184,9 @@ Likelihood, default="auto"
         or of each feature's own: that of the linear model which makes held-out rows likelier,
         unless networks with the other, of at most 2000 rows, make them likelier still, by a
         standard error; shared beyond 1024 features, below 100 rows, and where the linear model
-        loses a nat. "gaussian" has a learned noise variance, shared by all;
-        ``skae.objectives.Gaussian("per_feature")`` has one of each, as in factor analysis, and
+        loses a nat. Where no rows are held out the linear model decides. "gaussian" has a learned
+        noise variance, shared by all; ``skae.objectives.Gaussian("per_feature")`` has one of each,
+        as in factor analysis, and
         ``Gaussian(0.1)`` a fixed one. "laplace" has heavier tails, and leaves outliers out of
         scaling, start and held-out losses. "bernoulli" is for zeros and ones, "poisson" and
         "negative_binomial" for counts: with these `scale` acts on the encoder's input alone, and
@@ -703,7 +704,6 @@ Likelihood, default="auto"
         X, means, deviations = encoding.rows, encoding.codes, encoding.deviations
         assert deviations is not None
         self._publish_dispersion()
-        self.likelihood_ = self._fitted_likelihood
         self._publish_prior(means, deviations, chooses=not (n_before or self._is_streamed))
         n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
         some = X[:: -(-X.shape[0] // n_rows)]
@@ -723,6 +723,9 @@ Likelihood, default="auto"
                 self._deviations = np.sqrt(self._code_variances)
             n_varying = int((~self._net.scaling.constant).sum())
             warn_of_inactive(self, min(self.n_components_, n_varying, X.shape[0] - 1))
+
+    def _publish_by_feature(self, encoding: Encoding, n_before: int) -> None:
+        self.likelihood_ = self._fitted_likelihood
 
     def _publish_prior(self, means: np.ndarray, deviations: np.ndarray, *, chooses: bool) -> None:
         """Learn the prior from draws of the posteriors; "auto" is N(0, I) unless it `chooses`."""

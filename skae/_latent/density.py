@@ -98,17 +98,25 @@ def completed(density: Any, random_state: Any, **known: Any) -> Any:
 def fit_mixture(n_components: int, codes: np.ndarray, random_state: int) -> Any:
     """Fit scikit-learn's GaussianMixture to codes (n_samples, k), of which 4096 are taken.
 
-    Its covariances are full, and its ``reg_covar`` is a millionth of the codes' mean variance.
+    Its covariances are full, and fitted in units of the codes' standard deviations, so that its
+    ``reg_covar`` is a millionth of each code's variance.
     """
     from sklearn.mixture import GaussianMixture  # which takes a tenth of a second to import
 
     some = some_codes(codes, random_state).astype(np.float64)
-    floor = 1e-6 * float(some.var(0).mean()) or 1e-6
-    how = {"tol": 1e-2, "reg_covar": floor, "random_state": random_state}
+    unit = some.std(0)
+    unit = np.maximum(unit, 1e-6 * unit.max() or 1.0)
+    how = {"tol": 1e-2, "reg_covar": 1e-6, "random_state": random_state}
     mixture = GaussianMixture(n_components, **how)
     with OneThread(), config_context(array_api_dispatch=False), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # held-out codes say what it is worth
-        return mixture.fit(some)
+        mixture.fit(some / unit)
+    mixture.means_ *= unit
+    mixture.covariances_ *= np.outer(unit, unit)
+    mixture.precisions_ /= np.outer(unit, unit)
+    mixture.precisions_cholesky_ /= unit[:, None]
+    mixture.lower_bound_ -= np.log(unit).sum()
+    return mixture
 
 
 def count_mixed(

@@ -17,6 +17,9 @@ from .step import Corrupt, corrupted
 _EVALUATION_ROWS = 2048
 # So many standard errors the gain of an epoch is not taken for by having been selected.
 _ERRORS_OF_SELECTED = 3.0
+# Of few rows the standard error is too small, since those of a fold share a network: it takes twice
+# as many errors where there are no more rows than these.
+_FEW_ROWS = 25
 
 
 @dataclass(frozen=True)
@@ -231,11 +234,13 @@ class BestState:
         """Return the state to restore.
 
         It is the best epoch, but a start that competes is left only for a mean gain per row of
-        more than one standard error, or more than three of the best epoch's own gain, which
-        selection alone does not reach: networks of several folds may need unlike numbers of epochs.
+        more than one standard error (two of 25 rows, and in between of others), or more than three
+        of the best epoch's own gain, which selection alone does not reach: networks of several
+        folds may need unlike numbers of epochs.
         """
         own = self.start.losses - self._chosen[0].losses
-        leaves = is_beyond(self.gains(), 1) or is_beyond(own, _ERRORS_OF_SELECTED)
+        n_errors = 1 + _FEW_ROWS / max(len(own), _FEW_ROWS)
+        leaves = is_beyond(self.gains(), n_errors) or is_beyond(own, _ERRORS_OF_SELECTED)
         return self._chosen[0] if leaves or not self.plan.start_competes else self.start
 
 

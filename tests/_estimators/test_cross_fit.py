@@ -15,6 +15,7 @@ from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
 from skae._estimators import cross_fit, fitting
 from skae._estimators.autoencoder import AutoencoderTransformer as Fitted
 from skae._training.validation import BestState
+from skae.exceptions import ConvergenceError
 
 ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SMALL = dict(hidden_layer_sizes=(8,), max_iter=4, random_state=0)
@@ -246,6 +247,37 @@ def test_networks_that_are_stuck_get_more_starts(wanted, n_starts, monkeypatch):
     AutoencoderTransformer(1, **SMALL | dict(max_iter=12)).fit(curve(80))
 
     assert len(started) == n_starts
+
+
+@ENDS_EARLY
+@pytest.mark.parametrize("n_failures", [2, 3])
+def test_starts_that_diverge_are_passed_over(n_failures, monkeypatch):
+    """Training fails only if all starts do."""
+    train_all, failures = fitting.Fitting._train_all, iter(range(n_failures))
+
+    def failing(model, *arguments, **how):
+        if next(failures, None) is not None:
+            raise ConvergenceError("diverged")
+        return train_all(model, *arguments, **how)
+
+    monkeypatch.setattr(fitting.Fitting, "_train_all", failing)
+    monkeypatch.setattr(
+        cross_fit, "count_starts", lambda *shape: n_failures if n_failures < 3 else 1
+    )
+    model = AutoencoderTransformer(1, **SMALL | dict(max_iter=12))
+    if n_failures < 3:
+        assert np.isfinite(model.fit(curve(80)).transform(curve(80))).all()
+    else:
+        with pytest.raises(ConvergenceError, match="diverged"):
+            model.fit(curve(80))
+
+
+@ENDS_EARLY
+def test_a_gain_is_forgotten_when_training_goes_on():
+    """It described the network as `fit` left it."""
+    model = AutoencoderTransformer(1, **SMALL, early_stopping=True).fit(curve(80))
+    assert hasattr(model, "gain_over_pca_")
+    assert not hasattr(model.partial_fit(curve(80)), "gain_over_pca_")
 
 
 @ENDS_EARLY

@@ -63,6 +63,17 @@ def test_learned_densities_are_repeated(kind, name, groups):
     assert not hasattr(clone(model), name)
 
 
+def test_draws_of_units_far_apart_keep_each_spread():
+    """A mixture is fitted to each code in its own unit."""
+    rng = np.random.default_rng(0)
+    large = np.where(rng.random(800) < 0.5, 1000.0, -1000.0) * (1 + 0.05 * rng.normal(size=800))
+    X = np.column_stack([large, 0.1 * rng.normal(size=800)])
+    model = AutoencoderTransformer(2, max_iter=0, random_state=0).fit(X)
+    assert model.latent_density_.n_components >= 2
+    drawn = model.sample(20_000, random_state=0)
+    np.testing.assert_allclose(drawn.std(0), X.std(0), rtol=0.1)
+
+
 @pytest.mark.parametrize(("kind", "name"), KINDS)
 def test_auto_follows_all_rows_of_a_stream(kind, name, groups):
     """It learns a mixture in `fit` alone, and later rows undo it."""

@@ -239,3 +239,12 @@ def test_spread_coordinates_share_out_the_variance(wide):
     assert shares.max() < 0.25 * shares.sum()
     leading = Coordinates(axes, scaling).of(wide)[:, :-1].var(0)
     assert leading.max() > 0.4 * leading.sum()
+
+
+def test_the_likelihood_of_wide_rows_is_that_of_all_features(wide):
+    """It can be given to another estimator, for rows of any width."""
+    settings = dict(early_stopping=False, random_state=0)
+    model = VAETransformer(3, max_iter=2, **settings).fit(wide)
+    again = VAETransformer(2, max_iter=1, likelihood=model.likelihood_, **settings)
+    assert type(model.likelihood_) is Gaussian
+    assert again.fit(wide[:, :6]).likelihood_.get_params() == model.likelihood_.get_params()

@@ -4,6 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
 
 from skae._latent.density import (
     MixtureOnDemand,
@@ -91,3 +93,24 @@ def test_without_a_mixture_there_is_no_attribute():
     with pytest.raises(AttributeError, match="prior_ is not set"):
         density_of(None, None, "prior_")
     assert density_of("given", None, "prior_") == "given"
+
+
+def test_a_mixture_in_each_code_s_unit_is_one_density():
+    """Its scores are those of its means and covariances, whatever the codes' units."""
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(500, 2)) * [1e3, 1e-2]
+    mixture = fit_mixture(2, codes, 0)
+    expected = logsumexp(
+        [
+            np.log(weight) + multivariate_normal(mean, covariance, True).logpdf(codes)
+            for weight, mean, covariance in zip(
+                mixture.weights_, mixture.means_, mixture.covariances_, strict=True
+            )
+        ],
+        axis=0,
+    )
+    np.testing.assert_allclose(mixture.score_samples(codes), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        mixture.precisions_ @ mixture.covariances_, [np.eye(2)] * 2, atol=1e-6
+    )
+    assert mixture.lower_bound_ == pytest.approx(expected.mean(), abs=0.05)

@@ -85,12 +85,13 @@ def test_without_epochs_the_start_is_what_there_is(competes):
 
 
 @pytest.mark.parametrize("n_groups", [1, 2, 5])
-@pytest.mark.parametrize(("errors", "left"), [(0.9, False), (1.1, True)])
-def test_the_start_is_left_for_more_than_one_standard_error(errors, left, n_groups):
-    """The error is that of the mean of paired gains, whatever the rows' own spread."""
-    plan, spread, n_rows = ValidationPlan(start_competes=True), 0.5, 25
+@pytest.mark.parametrize(("n_rows", "needed"), [(20, 2.0), (25, 2.0), (50, 1.5), (2500, 1.01)])
+@pytest.mark.parametrize(("share", "left"), [(0.95, False), (1.05, True)])
+def test_the_start_is_left_for_some_standard_errors(share, left, n_rows, needed, n_groups):
+    """The error is that of the mean of paired gains; of few rows it takes two of them."""
+    plan, spread, errors = ValidationPlan(start_competes=True), 0.5, share * needed
     hard, groups = torch.linspace(0, 100, n_rows), torch.arange(n_rows) % n_groups
-    best = BestState(plan, hard + losses(0.0, spread), snapshot(0), groups)
+    best = BestState(plan, hard + losses(0.0, spread, n_rows), snapshot(0), groups)
     gain, epoch = errors * spread / n_rows**0.5, snapshot(1)
     best.update(hard - gain, epoch, is_final=True)
     assert best.choose().snapshot is (epoch if left else best.start.snapshot)
