@@ -513,7 +513,8 @@ def test_first_codes_are_drawn_more_often(n_components):
 
 def test_the_last_of_ordered_codes_live(digits):
     """Each of sixteen codes raises the score of those before it, and has its share of it."""
-    model = AutoencoderTransformer(16, ordered=True, max_iter=60, random_state=0).fit(digits)
+    settings = dict(early_stopping=True, max_iter=60, random_state=0)
+    model = AutoencoderTransformer(16, ordered=True, **settings).fit(digits)
 
     assert np.all(np.diff(scores_of_the_first(model, digits), prepend=0) > 0)
     assert np.all(model.explained_variance_ratio_ > 1e-4)
@@ -521,7 +522,7 @@ def test_the_last_of_ordered_codes_live(digits):
 
 def test_ordered_codes_can_be_cut(digits):
     """The first codes do better than PCA's and far better than those of a net not trained so."""
-    settings = dict(hidden_layer_sizes=(128, 64), max_iter=50, random_state=0)
+    settings = dict(hidden_layer_sizes=(128, 64), early_stopping=True, max_iter=50, random_state=0)
     model = AutoencoderTransformer(8, ordered=True, **settings).fit(digits)
     free = AutoencoderTransformer(8, **settings).fit(digits)
     scores, unordered = (scores_of_the_first(m, digits) for m in (model, free))

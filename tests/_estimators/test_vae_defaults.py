@@ -11,6 +11,8 @@ from skae._init.pca import principal_axes
 from skae._init.probabilistic_pca import _factors, gain_of_noise_per_feature
 from skae.objectives import Gaussian
 
+ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 
 def linear_rows(noise, n_samples=400, seed=0):
     """Return rows of two factors with noise of these standard deviations."""
@@ -33,6 +35,7 @@ def test_linear_models_say_whose_noise_it_is(noise, least, most, seed):
     assert least < gain < most
 
 
+@ENDS_EARLY
 def test_trained_networks_overrule_linear_models():
     """Rows are on a surface with the same noise in all features, which a plane does not see."""
     rng = np.random.default_rng(0)
@@ -40,7 +43,7 @@ def test_trained_networks_overrule_linear_models():
     surface = np.hstack([2 * z, 2 * z**2, 2 * z[:, :1] * z[:, 1:]])
     X = surface + 0.2 * rng.normal(size=surface.shape)
     assert gain_of_noise_per_feature(X, "global", 2) > 0
-    model = VAETransformer(2, early_stopping=True, random_state=0).fit(X)
+    model = VAETransformer(2, early_stopping=True, max_iter=60, random_state=0).fit(X)
 
     assert model.likelihood_.noise_variance == "shared"
     assert PCA(2).fit(X).score(X) + 1 < model.score(X)
@@ -119,6 +122,7 @@ def test_draws_of_features_with_units_of_their_own_have_their_spread():
     z = rng.normal(size=(700, 2))
     wide = 100 * np.exp(1.5 * z[:, 0] + 0.5 * rng.normal(size=700))
     X = np.column_stack([wide, z[:, 1] > 0, z[:, 0] > 1, z[:, 1] * 0.01 + rng.normal(size=700)])
-    drawn = VAETransformer(2, random_state=0).fit(X).sample(20_000, random_state=0)
+    model = VAETransformer(2, max_iter=100, random_state=0).fit(X)
+    drawn = model.sample(20_000, random_state=0)
 
     np.testing.assert_allclose(drawn.std(0), X.std(0), rtol=0.1)

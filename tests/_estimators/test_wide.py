@@ -187,7 +187,8 @@ def test_a_fit_goes_on_among_all_features(wide):
 def test_what_looks_at_features_is_trained_among_them(wide, settings, monkeypatch):
     """Nothing is left out where more than distances matters."""
     monkeypatch.setattr(Coordinates, "of", None)
-    AutoencoderTransformer(2, max_iter=1, random_state=0, **settings).fit(wide)
+    settings = dict(early_stopping=True, max_iter=1, random_state=0, **settings)
+    AutoencoderTransformer(2, **settings).fit(wide)
 
 
 def test_nothing_has_the_size_of_features_squared():

@@ -20,11 +20,12 @@ from skae import AutoencoderTransformer, VAETransformer, VQVAETransformer
 warnings.simplefilter("ignore")
 torch.set_num_threads(2)
 X = np.random.default_rng(0).normal(size=(3000, 20))
+settings = dict(hidden_layer_sizes=(16,), early_stopping=False, max_iter=1, random_state=0)
 for kind in (AutoencoderTransformer, VAETransformer, VQVAETransformer):
-    kind(3, hidden_layer_sizes=(16,), max_iter=1, random_state=0).fit(X).transform(X)
+    kind(3, **settings).fit(X).transform(X)
 child = os.fork()
 if child == 0:
-    kind(3, hidden_layer_sizes=(16,), max_iter=1, random_state=0).fit(X).transform(X)
+    kind(3, **settings).fit(X).transform(X)
     os._exit(7)
 for _ in range(300):
     done, status = os.waitpid(child, os.WNOHANG)

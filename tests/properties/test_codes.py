@@ -100,6 +100,7 @@ def test_all_forms_of_codes_decode_to_the_same_rows(
 ):
     """One fit in three forms: the forms say the same, and decode to the same rows."""
     settings = dict(hidden_layer_sizes=(4,), max_iter=max_iter, random_state=0, scale=scale)
+    settings |= dict(early_stopping=True)
     models = {
         encode: VQVAETransformer(
             n_codes * dim,

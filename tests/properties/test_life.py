@@ -32,7 +32,7 @@ HARMLESS = {
     "max_iter": [0, 1, 2],
     "batch_size": ["auto", 8],
     "weight_decay": [0.0, 0.1],
-    "early_stopping": ["auto", False],
+    "early_stopping": ["auto", True, False],
 }
 FROZEN = {"n_components": [1, 2, None], "activation": ["relu", "tanh"], "scale": ["global", None]}
 WRONG = {"learning_rate": -1.0, "max_iter": 1.5, "activation": "none", "batch_size": 0}
@@ -44,7 +44,7 @@ class Life(RuleBasedStateMachine):
     @initialize(kind=st.sampled_from(ESTIMATORS), n_components=st.sampled_from([1, 2, None]))
     def make(self, kind, n_components):
         """Begin with an estimator that is not fitted."""
-        self.model = small(kind, n_components)
+        self.model = small(kind, n_components, early_stopping=True)
         self.frozen = None
         self.n_samples, self.n_epochs = 0, 0
 
