@@ -79,7 +79,14 @@ class Outcome(NamedTuple):
         return self.history.best.choose().losses
 
 
-def cross_fit(fitting: Any, X: Any, folds: Sequence[np.ndarray], generator: Generator) -> Outcome:
+def cross_fit(
+    fitting: Any,
+    X: Any,
+    folds: Sequence[np.ndarray],
+    generator: Generator,
+    *,
+    reports: bool = True,
+) -> Outcome:
     """Train networks without each fold, side by side.
 
     Where an estimator has several recipes it is done with each. The outcome of the first is
@@ -96,6 +103,8 @@ def cross_fit(fitting: Any, X: Any, folds: Sequence[np.ndarray], generator: Gene
         The rows that each fold holds out.
     generator : torch.Generator
         Source of weights and batches.
+    reports : bool, default=True
+        Whether epochs are reported, if they are to be.
 
     Returns
     -------
@@ -113,7 +122,7 @@ def cross_fit(fitting: Any, X: Any, folds: Sequence[np.ndarray], generator: Gene
             )
             runs.append(fitting._run(trainer, trainer.rows(rows_in), networks[-1].rows()))
         budget = networks[0].trainer.scaling, X.shape[0], fitting._most_epochs(X)
-        history = fitting._train(runs, *budget, stops_training=True)
+        history = fitting._train(runs, *budget, stops_training=True, reports=reports)
         outcomes.append(Outcome(recipe, history, networks))
     fitting._wide = None
     preferred, *others = outcomes

@@ -183,7 +183,9 @@ class Fitting(Beginning):
         if len(self._recipes) == 1 or not n_folds or self.early_stopping is False:
             return self._recipe
         folds = self._folds_of(X, n_folds, generator)
-        return cross_fit(self, X, folds, generator).recipe if folds else self._recipe
+        if not folds:
+            return self._recipe
+        return cross_fit(self, X, folds, generator, reports=False).recipe
 
     def _fit_as_folds_say(self, X: Any, folds: list[np.ndarray], generator: Generator) -> None:
         """Train networks without each fold, and then one of all rows for as many epochs as paid.

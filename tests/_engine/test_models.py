@@ -479,10 +479,8 @@ def test_factors_in_bfloat16(kind, custom, settings, monkeypatch):
 def test_bfloat16_learns_as_well(model, monkeypatch):
     """What is reached differs by less than another seed makes."""
     monkeypatch.setattr(_custom, "BFLOAT16_WORK", 0)
-    X, settings = (
-        load_digits().data[:900] / 16,
-        dict(max_iter=20, init="random", early_stopping=False),
-    )
+    X = load_digits().data[:900] / 16
+    settings = dict(max_iter=20, init="random", early_stopping=False)
     make = {
         "autoencoder": AutoencoderTransformer,
         "vae": VAETransformer,

@@ -126,3 +126,11 @@ def test_draws_of_features_with_units_of_their_own_have_their_spread():
     drawn = model.sample(20_000, random_state=0)
 
     np.testing.assert_allclose(drawn.std(0), X.std(0), rtol=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_epochs_that_choose_the_noise_are_not_reported(capsys):
+    """With rows held out once, lines are those of the network that is kept."""
+    settings = dict(hidden_layer_sizes=(8,), max_iter=3, early_stopping=True, random_state=0)
+    model = VAETransformer(2, verbose=1, **settings).fit(linear_rows(UNEQUAL))
+    assert len(capsys.readouterr().out.splitlines()) == model.n_iter_
