@@ -103,7 +103,7 @@ def fit_mixture(n_components: int, codes: np.ndarray, random_state: int) -> Any:
     """
     from sklearn.mixture import GaussianMixture  # which takes a tenth of a second to import
 
-    some = some_codes(codes, random_state).astype(np.float64)
+    some = _some(codes, random_state)
     unit = some.std(0)
     unit = np.maximum(unit, 1e-6 * unit.max() or 1.0)
     how = {"tol": 1e-2, "reg_covar": 1e-6, "random_state": random_state}
@@ -146,7 +146,7 @@ def count_mixed(
     """
     if len(codes) < _FEWEST_CODES:
         return 0
-    some = some_codes(codes, random_state).astype(np.float64)
+    some = _some(codes, random_state)
     per_component = max(_CODES_PER_COMPONENT, _CODES_PER_COLUMN * codes.shape[1])
     n_distinct = len(np.unique(some, axis=0))
     most = min(_MOST_COMPONENTS, 3 * n_distinct // 4 // per_component)
@@ -165,10 +165,10 @@ def count_mixed(
     return chosen
 
 
-def some_codes(codes: np.ndarray, random_state: int) -> np.ndarray:
-    """Return as many codes as a mixture is fitted to, in random order."""
+def _some(codes: np.ndarray, random_state: int) -> np.ndarray:
+    """Return as many codes as a mixture is fitted to, in random order, in float64."""
     order = np.random.default_rng(random_state).permutation(len(codes))
-    return codes[order[:_MOST_CODES]]
+    return codes[order[:_MOST_CODES]].astype(np.float64)
 
 
 def _is_higher(found: np.ndarray, before: np.ndarray) -> bool:
@@ -201,7 +201,7 @@ class MixtureOnDemand:
         fewest: int,
         known: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
-        codes = some_codes(codes, random_state)
+        codes = _some(codes, random_state)
         self.unit = float(np.abs(codes).max(initial=0.0)) or 1.0
         self.codes = (codes / self.unit).astype(np.float32)
         self.random_state, self.fewest, self.known = random_state, fewest, known
