@@ -125,8 +125,19 @@ class KLSparsity(Term):
     .. math:: \sum_j \rho \log \frac{\rho}{\hat\rho_j}
               + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j}
 
-    It belongs to the rows as a whole, so each of them gets the same value. Of a batch of more than
-    4096 rows, that are the rows of each of its slices.
+    Codes that stay near their target in every row would reach it too, beside a decoder that has
+    grown. What a code changes in a row is therefore held: the decoder's gain of a code, :math:`g_j`
+    (see `L1`), may be what a code needs that is 1 in a share :math:`\rho` of the rows, 0 in others,
+    and carries its share of the variance of ``n_features`` features among ``n_components`` codes;
+    beyond that its excess counts,
+
+    .. math:: \sum_j \max\left(\frac{g_j}{g} - 1, 0\right)^2, \qquad
+              g^2 = \frac{n_\text{features}}{n_\text{components} \, \rho (1 - \rho)}
+
+    Notes in [1]_ use weight decay for it. A decoder of the user's has no gains and is not held.
+
+    The term belongs to the rows as a whole, so each of them gets the same value. Of a batch of more
+    than 4096 rows, that are the rows of each of its slices.
 
     Parameters
     ----------
@@ -134,7 +145,7 @@ class KLSparsity(Term):
         Mean activation :math:`\rho` to aim at, in (0, 1).
     weight : float or Schedule, default=30.0
         Factor of the term in the objective; the default brings the mean activations of images of
-        digits within 0.02 of the target.
+        digits within 0.02 of the target, and of linear networks within 0.05.
 
     References
     ----------
@@ -152,6 +163,7 @@ class KLSparsity(Term):
 
     axis_aligned = True
     needs_unit_codes = True
+    needs_gains = True
     code_activation = "logistic"
 
     def __init__(self, target: float = 0.05, weight: float | Schedule = 30.0) -> None:
@@ -164,7 +176,17 @@ class KLSparsity(Term):
         on, off = self.target, 1 - self.target
         mean = out.z.mean(0).clamp(LEAST_ACTIVATION, 1 - LEAST_ACTIVATION)
         divergence = on * (math.log(on) - mean.log()) + off * (math.log(off) - (-mean).log1p())
-        return divergence.sum().expand(len(x))
+        value, gains = divergence.sum(), getattr(out, "gains", None)
+        if gains is not None:
+            value = value + self._excess(gains, x.shape[1]).square().sum()
+        return value.expand(len(x))
+
+    def _excess(self, gains: Tensor, n_features: int) -> Tensor:
+        """Return by how much of the largest gain that codes need each is beyond it."""
+        return (gains / self._most(n_features, len(gains)) - 1).clamp(min=0)
+
+    def _most(self, n_features: int, n_components: int) -> float:
+        return math.sqrt(n_features / n_components / (self.target * (1 - self.target)))
 
     def bind(self, buffers: Buffers) -> Bound:
         """Return what adds the divergence for each row, and its gradient in the codes."""
@@ -184,6 +206,21 @@ class KLSparsity(Term):
             logs_off.add_(on.neg().log1p_())
             derivative = (on - target) / (on * (1 - on))
             gradient.add_(derivative.mul_(on == mean), alpha=factor)
+
+        gains = getattr(buffers.out, "gains", None)
+        return run if gains is None else in_turn(run, self._bind_gains(buffers, gains))
+
+    def _bind_gains(self, buffers: Buffers, gains: Tensor) -> Bound:
+        """Return what adds the gains' excess for each row, and its gradient in the gains."""
+        n_rows, n_features = buffers.x.shape
+        gradient = buffers.grad.gains
+        total = buffers.total(*gains.shape, factor=n_rows)
+        factor = 2 * n_rows * buffers.factor / self._most(n_features, len(gains))
+
+        def run() -> None:
+            excess = self._excess(gains, n_features)
+            total.addcmul_(excess, excess)
+            gradient.add_(excess, alpha=factor)
 
         return run
 

@@ -220,7 +220,7 @@ def test_kl_sparsity_reaches_its_target(digits, init):
         12,
         init=init,
         code_activation="logistic",
-        penalty=KLSparsity(target=0.1),
+        penalty=KLSparsity(target=0.1, weight=100.0),
         max_iter=150,
         learning_rate=1e-2,
         weight_decay=0.0,
@@ -237,9 +237,29 @@ def test_kl_sparsity_reaches_its_target_in_order(digits):
     """Penalties see all codes, also those that are not let through to the decoder."""
     settings = dict(init="random", code_activation="logistic", max_iter=150, learning_rate=1e-2)
     settings |= dict(weight_decay=0.0)
-    model = AutoencoderTransformer(12, ordered=True, penalty=KLSparsity(0.1), **settings, **QUICK)
+    model = AutoencoderTransformer(
+        12, ordered=True, penalty=KLSparsity(0.1, 100.0), **settings, **QUICK
+    )
 
     assert np.abs(model.fit_transform(digits).mean(0) - 0.1).max() < 0.02
+
+
+def test_kl_sparsity_is_not_dodged(digits):
+    """Held decoders take codes that are large in few rows; without it codes are small in all."""
+
+    class Unheld(KLSparsity):
+        needs_gains = False
+
+    settings = dict(hidden_layer_sizes=(), code_activation="logistic", random_state=0)
+    found = []
+    for penalty in (KLSparsity(), Unheld()):
+        model = AutoencoderTransformer(16, penalty=penalty, **settings).fit(digits)
+        gains = model._net.make_core().decoder.gains().detach().numpy()
+        found.append((model.transform(digits).max(0).mean(), gains))
+    largest = np.sqrt(digits.shape[1] / 16 / (0.05 * 0.95))
+
+    assert found[0][0] > found[1][0] + 0.1
+    assert found[0][1].max() < 1.1 * largest < 1.5 * largest < found[1][1].max()
 
 
 class LogSparse(Term):

@@ -18,6 +18,7 @@ from skae.objectives import (
     L2,
     Contractive,
     KLSparsity,
+    Logistic,
     Objective,
     SoftThreshold,
     SquaredError,
@@ -231,19 +232,44 @@ def test_the_best_codes_of_orthonormal_columns_are_soft_thresholded():
         assert bool((cost(moved) > cost(best)).all())
 
 
+def test_kl_sparsity_holds_gains():
+    """Codes that are 1 in a tenth of rows and carry all variance cost nothing; growth does."""
+    target, n_rows, columns = 0.1, 1000, np.linalg.qr(np.random.default_rng(0).normal(size=(6, 3)))
+    on = np.zeros((n_rows, 3))
+    for code in range(3):
+        on[code * 100 : (code + 1) * 100, code] = 1
+    gain = np.sqrt(6 / on.var(0).sum())  # six features of variance 1
+    rows = gain * on @ columns[0].T
+    assert rows.var(0).sum() == pytest.approx(6)
+
+    def cost(grown):
+        gains = torch.tensor(gain * np.asarray(grown))
+        out = SimpleNamespace(z=torch.tensor(on), gains=gains)
+        return KLSparsity(target)(torch.tensor(rows), out)
+
+    np.testing.assert_allclose(cost([1.0, 1.0, 0.1]), 0, atol=1e-12)
+    np.testing.assert_allclose(cost([1.5, 3.0, 1.0]), 0.5**2 + 2**2)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("widths", [[], [7], [7, 4]])
-def test_bound_gradients_of_gains_are_autograd_s(widths, tied):
+@pytest.mark.parametrize(
+    ("code_activation", "penalty"),
+    [(SoftThreshold(0.3, 0.2), L1(0.7)), (Logistic(), KLSparsity(0.2, weight=0.7))],
+)
+def test_bound_gradients_of_gains_are_autograd_s(widths, tied, code_activation, penalty):
     """To 1e-10, for all weights, in slices too, whatever the paths through the decoder."""
     torch.manual_seed(0)
     encoder = randomized(MLP(6, 3, widths, skip=True))
     decoder = randomized(MLP(3, 6, widths[::-1], skip=True))
     decoder = MirroredMLP(encoder).double() if tied else decoder
-    core = Autoencoder(encoder, decoder, SoftThreshold(0.3, 0.2), measures_gains=True)
+    core = Autoencoder(encoder, decoder, code_activation, measures_gains=True)
     x = torch.randn(9, 6).double()
-    objective = Objective(SquaredError(0.5), L1(0.7))
+    objective = Objective(SquaredError(0.5), penalty)
+    # What belongs to rows as a whole is another value in slices.
+    rows = (20, 4) if isinstance(penalty, L1) else (20, 20)
     found = []
-    for compiled, slice_rows in ((True, 20), (True, 4), (False, 20)):
+    for compiled, slice_rows in ((True, rows[0]), (True, rows[1]), (False, 20)):
         made = deepcopy(core)
         gradients = Step(
             made, objective, None, learning_rate=0.1, compiled=compiled, slice_rows=slice_rows
