@@ -574,7 +574,7 @@ default=None
         if not isinstance(self.latent_density, str):
             self._density = completed(self.latent_density, self.random_state).fit(codes)
         elif self.latent_density == "auto" and chooses and not self._keeps_axes:
-            self._mixture = MixtureOnDemand(codes, agreed(draw_seed(self.random_state)), fewest=2)
+            self._mixture = MixtureOnDemand(codes, agreed(draw_seed(self.random_state)))
 
     @property
     def latent_density_(self) -> Any:

@@ -92,8 +92,9 @@ class VAETransformer(LinearView):
     probabilistic PCA ([2]_, equations 7 and 8), where the bound is exact (unless noise is a
     millionth of the rows' size or less: see `noise_variance_`).
 
-    `sample` draws from this model, noise included, so that draws have the data's spread. Where
-    codes of training rows are far from N(0, I) it draws codes from a mixture instead (see `prior`).
+    Where codes of training rows are far from N(0, I) the model's prior is a mixture instead,
+    learned after training (see `prior`): scores are of that model, and `sample` draws from it,
+    noise included, so that draws have the data's spread.
 
     Of 1024 features or more, and of more features than rows, `fit` trains built-in networks in the
     rows' leading principal coordinates, see `AutoencoderTransformer`: for Gaussian noise of one
@@ -199,16 +200,17 @@ Likelihood, default="auto"
         Whether codes are divided by the standard deviations that posterior means have on the
         training rows; codes that do not vary stay zero. Without, their unit is the prior's.
     prior : {"auto", "normal", "mixture"} or estimator, default="auto"
-        The distribution of codes, of which `sample` draws. "normal" is N(0, I), with which every
-        network is trained. "mixture" is a Gaussian mixture of draws from the training rows'
+        The distribution of codes, which scores and draws are of. "normal" is N(0, I), with which
+        every network is trained. "mixture" is a Gaussian mixture of draws from the training rows'
         posteriors, learned after training ([4]_, section 4), so that draws follow data that are
         curved or fall into groups: its number of components, up to 64, is doubled for as long as
-        held-out codes become more probable, beyond a standard error. "auto" draws from such a
-        mixture where held-out codes are more probable than under N(0, I), by as much, and after
-        `partial_fit` from N(0, I); scores are of N(0, I). Or a scikit-learn estimator with
-        ``fit``, ``sample`` and ``score_samples``, such as `sklearn.neighbors.KernelDensity`, which
-        is cloned and fitted to such draws, in the unit of N(0, I). It and "mixture" are part of
-        the model that scores are of, and learn after `partial_fit` from the last call's rows.
+        held-out codes become more probable, beyond a standard error; N(0, I) is one more, with
+        the weight of one row, so that outliers stay possible. "auto" is such a mixture
+        where held-out codes are more probable than under N(0, I), by as much, and N(0, I)
+        otherwise and after `partial_fit`; it is learned at the first score or draw, in less than a
+        second. Or a scikit-learn estimator with ``fit``, ``sample`` and ``score_samples``, such as
+        `sklearn.neighbors.KernelDensity`, which is cloned and fitted to such draws, in the unit of
+        N(0, I). It and "mixture" learn after `partial_fit` from the last call's rows.
 
     Attributes
     ----------
@@ -244,8 +246,8 @@ Likelihood, default="auto"
         Which codes' posterior means have a variance over 0.01 on the training rows ([3]_,
         appendix C).
     lower_bound_ : float
-        Mean evidence lower bound in nats per training row, as `score` has it, estimated from some
-        of the rows of the last `fit` or `partial_fit`.
+        Mean evidence lower bound in nats per training row, with codes distributed as N(0, I), as
+        in training; estimated from some of the rows of the last `fit` or `partial_fit`.
     prior_ : estimator
         The fitted prior: what `prior` is, or a `sklearn.mixture.GaussianMixture`, which "auto"
         learns when it is first asked for. In the unit of N(0, I) whatever `whiten`; set where the
@@ -311,7 +313,6 @@ Likelihood, default="auto"
     dispersion_: float | np.ndarray
     _density: Any
     _mixture: MixtureOnDemand | None
-    _scores_by_prior: bool
     _deviations: np.ndarray | None = None
 
     _parameter_constraints: ClassVar[Constraints] = {
@@ -492,9 +493,8 @@ Likelihood, default="auto"
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the evidence lower bound of each row, in nats, at beta 1.
 
-        Codes are distributed as N(0, I), unless `prior` is "mixture" or an estimator: the bound is
-        then of the model with `prior_`, :math:`E_q[\\log p(x|z) + \\log p(z) - \\log q(z|x)]`, and
-        higher by what codes are more probable under that.
+        It is :math:`E_q[\\log p(x|z) + \\log p(z) - \\log q(z|x)]`, with p(z) the density of
+        `prior_` where there is one, and of N(0, I) otherwise.
 
         The expectation over the posterior is an average over fixed antithetic points with
         identity covariance, shared by all rows: exact where the decoder is linear and the prior
@@ -604,7 +604,7 @@ Likelihood, default="auto"
             check_whole_numbers(X, type(likelihood).__name__)
         device = evaluation_device(self.device)
         term: Any = for_scaled_rows(likelihood, scaling.center, scaling.scale, device)
-        if self._scores_by_prior:
+        if hasattr(self, "prior_"):
             term = partial(with_prior, term, self._log_prior_ratio)
         rows_bound = partial(bound, likelihood=term)
         how = {"known": False, "in_order": in_order}
@@ -704,10 +704,11 @@ Likelihood, default="auto"
         X, means, deviations = encoding.rows, encoding.codes, encoding.deviations
         assert deviations is not None
         self._publish_dispersion()
-        self._publish_prior(means, deviations, chooses=not (n_before or self._is_streamed))
+        self._density = self._mixture = None
         n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
         some = X[:: -(-X.shape[0] // n_rows)]
         self.lower_bound_ = float(self._lower_bounds(some).mean())
+        self._publish_prior(means, deviations, chooses=not (n_before or self._is_streamed))
         divergences = divergence_per_code(means, deviations)
         before = None
         if n_before:
@@ -729,8 +730,6 @@ Likelihood, default="auto"
 
     def _publish_prior(self, means: np.ndarray, deviations: np.ndarray, *, chooses: bool) -> None:
         """Learn the prior from draws of the posteriors; "auto" is N(0, I) unless it `chooses`."""
-        self._density = self._mixture = None
-        self._scores_by_prior = self.prior not in ("auto", "normal")
         if self.prior == "normal" or (self.prior == "auto" and not chooses):
             return
         seed = agreed(draw_seed(self.random_state))
@@ -739,9 +738,10 @@ Likelihood, default="auto"
         if not isinstance(self.prior, str):
             self._density = completed(self.prior, self.random_state).fit(codes)
         elif self.prior == "mixture":
-            self._density = fit_mixture(max(count_mixed(codes, seed), 1), codes, seed)
+            n_mixed = max(count_mixed(codes, seed, beside_normal=True), 1)
+            self._density = fit_mixture(n_mixed, codes, seed, beside_normal=True)
         else:
-            self._mixture = MixtureOnDemand(codes, seed, fewest=1, known=log_standard_normal)
+            self._mixture = MixtureOnDemand(codes, seed, beside_normal=True)
 
     @property
     def prior_(self) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from copy import copy
 from functools import cached_property
 from inspect import signature
@@ -95,11 +94,15 @@ def completed(density: Any, random_state: Any, **known: Any) -> Any:
     return density.set_params(**missing) if missing else density
 
 
-def fit_mixture(n_components: int, codes: np.ndarray, random_state: int) -> Any:
+def fit_mixture(
+    n_components: int, codes: np.ndarray, random_state: int, *, beside_normal: bool = False
+) -> Any:
     """Fit scikit-learn's GaussianMixture to codes (n_samples, k), of which 4096 are taken.
 
     Its covariances are full, and fitted in units of the codes' standard deviations, so that its
     ``reg_covar`` is a millionth of each code's variance.
+    If `beside_normal`, a last component is N(0, I), with the weight of one more code: so none is
+    less probable than there, but for the logarithm of the number of codes.
     """
     from sklearn.mixture import GaussianMixture  # which takes a tenth of a second to import
 
@@ -116,14 +119,22 @@ def fit_mixture(n_components: int, codes: np.ndarray, random_state: int) -> Any:
     mixture.precisions_ /= np.outer(unit, unit)
     mixture.precisions_cholesky_ /= unit[:, None]
     mixture.lower_bound_ -= np.log(unit).sum()
+    if beside_normal:
+        _add_normal(mixture, 1 / (len(some) + 1))
     return mixture
 
 
-def count_mixed(
-    codes: np.ndarray,
-    random_state: int,
-    known: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> int:
+def _add_normal(mixture: Any, weight: float) -> None:
+    """Give a fitted mixture a component N(0, I) beside its own, whose weights shrink."""
+    identity = np.eye(mixture.means_.shape[1])
+    mixture.weights_ = np.append((1 - weight) * mixture.weights_, weight)
+    mixture.means_ = np.vstack([mixture.means_, np.zeros(len(identity))])
+    for name in ("covariances_", "precisions_", "precisions_cholesky_"):
+        setattr(mixture, name, np.concatenate([getattr(mixture, name), identity[None]]))
+    mixture.n_components += 1
+
+
+def count_mixed(codes: np.ndarray, random_state: int, *, beside_normal: bool = False) -> int:
     """Return how many components a Gaussian mixture of codes (n_samples, k) should have.
 
     Numbers from 1 on are doubled. One is taken where it makes held-out codes, a quarter, more
@@ -136,8 +147,9 @@ def count_mixed(
         Codes.
     random_state : int
         Chooses those that are held out.
-    known : callable or None
-        Returns log-densities of codes without a mixture, which one has to surpass.
+    beside_normal : bool, default=False
+        Whether codes are N(0, I) without a mixture, which one has to surpass, and has beside its
+        own components; see `fit_mixture`.
 
     Returns
     -------
@@ -151,10 +163,10 @@ def count_mixed(
     n_distinct = len(np.unique(some, axis=0))
     most = min(_MOST_COMPONENTS, 3 * n_distinct // 4 // per_component)
     held_out, others = np.split(some, [len(some) // 4])
-    best = None if known is None else known(held_out)
+    best = log_standard_normal(held_out) if beside_normal else None
     chosen, tried, failures = 0, 1, 0
     while most > 1 and tried <= most and failures < _MOST_FAILURES:
-        mixture = fit_mixture(tried, others, random_state)
+        mixture = fit_mixture(tried, others, random_state, beside_normal=beside_normal)
         with config_context(array_api_dispatch=False):
             found = mixture.score_samples(held_out)
         if best is None or _is_higher(found, best):
@@ -188,30 +200,27 @@ class MixtureOnDemand:
         Codes.
     random_state : int
         Chooses those that are kept and held out, and seeds the mixture.
-    fewest : int
-        Number of components below which there is no mixture.
-    known : callable or None, default=None
-        What one has to surpass, see `count_mixed`; of a module, so that it can be pickled.
+    beside_normal : bool, default=False
+        Whether codes are N(0, I) without a mixture, see `count_mixed`. Otherwise they are one
+        Gaussian, so that a mixture has two components at least.
     """
 
     def __init__(
-        self,
-        codes: np.ndarray,
-        random_state: int,
-        fewest: int,
-        known: Callable[[np.ndarray], np.ndarray] | None = None,
+        self, codes: np.ndarray, random_state: int, *, beside_normal: bool = False
     ) -> None:
         codes = _some(codes, random_state)
         self.unit = float(np.abs(codes).max(initial=0.0)) or 1.0
         self.codes = (codes / self.unit).astype(np.float32)
-        self.random_state, self.fewest, self.known = random_state, fewest, known
+        self.random_state, self.beside_normal = random_state, beside_normal
 
     @cached_property
     def mixture(self) -> Any:
         """The mixture, or None where held-out codes do not ask for one."""
         codes = self.codes.astype(np.float64) * self.unit
-        n_mixed = count_mixed(codes, self.random_state, self.known)
-        return fit_mixture(n_mixed, codes, self.random_state) if n_mixed >= self.fewest else None
+        how = {"random_state": self.random_state, "beside_normal": self.beside_normal}
+        n_mixed = count_mixed(codes, **how)
+        fewest = 1 if self.beside_normal else 2
+        return fit_mixture(n_mixed, codes, **how) if n_mixed >= fewest else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "mixture"}

@@ -172,16 +172,32 @@ def test_scores_are_of_the_learned_prior(groups, prior):
     np.testing.assert_allclose(found, log_p_x[:15], atol=0.1)
     normal = VAETransformer(1, prior="normal", max_iter=0, random_state=0).fit(groups)
     assert model.score(X) > normal.score(X) + 0.1
-    assert model.lower_bound_ == pytest.approx(model.score(groups), abs=0.3)  # of some rows
+    assert model.lower_bound_ == normal.lower_bound_
 
 
-def test_auto_scores_by_the_normal_prior(groups):
-    """Scores stay those of probabilistic PCA, whatever draws come from."""
-    scores = [
-        model_of(VAETransformer, prior=p).fit(groups).score(groups) for p in ("auto", "normal")
-    ]
-    assert scores[0] == scores[1]
-    assert scores[0] == pytest.approx(LinearPCA(2).fit(groups).score(groups), abs=2e-3)
+def test_auto_scores_by_the_prior_that_held_out_codes_ask_for(groups, cloud):
+    """A mixture of groups is scored as one by name; N(0, I) is that of probabilistic PCA."""
+    for rows, learns in ((groups, True), (cloud, False)):
+        auto, mixture, normal = (
+            model_of(VAETransformer, likelihood="gaussian", prior=p).fit(rows)
+            for p in ("auto", "mixture", "normal")
+        )
+        pca = LinearPCA(2).fit(rows).score(rows)
+        assert normal.score(rows) == pytest.approx(pca, abs=2e-3)
+        assert hasattr(auto, "prior_") == learns
+        expected = (mixture if learns else normal).score(rows)
+        assert auto.score(rows) == pytest.approx(expected, abs=1e-5)  # codes are kept in float32
+        assert (auto.score(rows) > normal.score(rows) + 0.1) == learns
+        assert auto.lower_bound_ == normal.lower_bound_
+
+
+def test_an_outlier_is_no_less_probable_than_its_prior_lets_it_be(groups):
+    """A row that no mixture has seen costs the logarithm of the number of rows, and no more."""
+    far = groups[:1] + 1e4
+    auto, normal = (model_of(VAETransformer, prior=p).fit(groups) for p in ("auto", "normal"))
+    assert auto.prior_.n_components > 1
+    loss = normal.score_samples(far) - auto.score_samples(far)
+    assert loss[0] == pytest.approx(np.log(len(groups) + 1), abs=1e-3)
 
 
 def test_a_learned_prior_follows_the_last_part(groups):
@@ -191,7 +207,7 @@ def test_a_learned_prior_follows_the_last_part(groups):
     model.partial_fit(near)
     assert (model.sample(500, random_state=0).mean(1) < 9).all()
     few = model_of(VAETransformer, prior="mixture").fit(groups[:9])
-    assert few.prior_.n_components == 1
+    assert few.prior_.n_components == 2  # one beside N(0, I)
 
 
 @pytest.mark.parametrize("prior", ["gaussian", KernelDensity, None])

@@ -70,7 +70,7 @@ def log_prob(model, X, means):
 def test_log_likelihood_is_the_integral_over_codes(name):
     """For every likelihood, in the units of X; the bound is below it and not far."""
     X = latent_rows(name)
-    settings = dict(max_iter=40, batch_size=32, learning_rate=3e-3, **SMALL)
+    settings = dict(prior="normal", max_iter=40, batch_size=32, learning_rate=3e-3, **SMALL)
     model = VAETransformer(1, likelihood=name, **settings).fit(X)
     z = np.linspace(-7, 7, 4001)
     means = model.inverse_transform(z[:, None])
@@ -90,7 +90,8 @@ def test_log_likelihood_is_the_integral_over_codes(name):
 def test_a_linear_model_with_variances_by_feature_is_factor_analysis(k, max_iter):
     """Its bound is the maximum likelihood, and noise variances are uniquenesses."""
     X = scale(load_wine().data)
-    model = VAETransformer(k, likelihood=Gaussian("per_feature"), max_iter=max_iter, **LINEAR)
+    settings = dict(likelihood=Gaussian("per_feature"), prior="normal", max_iter=max_iter)
+    model = VAETransformer(k, **settings, **LINEAR)
     reference = FactorAnalysis(k, tol=1e-8, max_iter=10_000, svd_method="lapack").fit(X)
 
     best = reference.score(X)
@@ -117,7 +118,7 @@ def test_factor_analysis_is_reached_from_a_random_start_too():
 def test_the_start_is_a_linear_gaussian_model(k, variances):
     """Its bound is the density of N(mean, WW' + noise), with codes that are independent."""
     X = scale(load_wine().data)
-    model = VAETransformer(k, likelihood=Gaussian(variances), max_iter=0).fit(X)
+    model = VAETransformer(k, likelihood=Gaussian(variances), prior="normal", max_iter=0).fit(X)
     loadings = model.inverse_transform(np.eye(k)) - model.inverse_transform(np.zeros((1, k)))
     covariance = loadings.T @ loadings + model.noise_variance_ * np.eye(X.shape[1])
     density = stats.multivariate_normal(X.mean(0), covariance).logpdf(X)
@@ -554,7 +555,7 @@ def test_training_with_importance_weights_raises_the_likelihood(digits):
     """The tighter bound gives the better model of rows not seen; the divergence is larger."""
     X = (digits > 0.5).astype(float)
     settings = dict(likelihood="bernoulli", learning_rate=CosineDecay(3e-3), max_iter=30)
-    settings = dict(settings, **{**SMALL, "hidden_layer_sizes": (64,)})
+    settings = dict(settings, prior="normal", **{**SMALL, "hidden_layer_sizes": (64,)})
     plain, weighted = (
         VAETransformer(8, n_importance_samples=n, **settings).fit(X[:1200]) for n in (1, 10)
     )

@@ -10,8 +10,8 @@ from sklearn.preprocessing import scale
 
 from skae import VAETransformer
 
-# Probabilistic PCA is the linear model with shared noise, which "auto" need not choose.
-shared_noise = partial(VAETransformer, likelihood="gaussian")
+# Probabilistic PCA is the linear model with shared noise and N(0, I), which "auto" need not choose.
+shared_noise = partial(VAETransformer, likelihood="gaussian", prior="normal")
 
 ENDS_EARLY = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -17,7 +17,7 @@ from skae.objectives import LinearWarmup
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 # Probabilistic PCA is the linear model with shared noise, which "auto" need not choose.
-shared_noise = partial(VAETransformer, likelihood="gaussian")
+shared_noise = partial(VAETransformer, likelihood="gaussian", prior="normal")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from skae._latent.density import (
     count_mixed,
     density_of,
     fit_mixture,
-    log_standard_normal,
 )
 
 
@@ -26,9 +25,9 @@ def rng():
 def test_one_gaussian_is_one_component(seed):
     """Codes of a correlated Gaussian need no mixture; standard normal ones not even that."""
     codes = np.random.default_rng(seed).normal(size=(1500, 3))
-    assert count_mixed(codes, 0, log_standard_normal) == 0
+    assert count_mixed(codes, 0, beside_normal=True) == 0
     assert count_mixed(codes @ [[1, 0.5, 0], [0, 1, -2], [0, 0, 0.1]] + 7, 0) == 1
-    assert count_mixed(3 * codes, 0, log_standard_normal) == 1
+    assert count_mixed(3 * codes, 0, beside_normal=True) == 1
 
 
 def test_clusters_are_found_in_their_proportions(rng):
@@ -73,7 +72,7 @@ def test_a_mixture_on_demand_is_learned_once_and_left_out_of_pickles(unit):
     """It is that of the codes in whatever unit, and the same after a pickle."""
     rng = np.random.default_rng(0)
     codes = unit * np.vstack([rng.normal(size=(300, 2)), 20 + rng.normal(size=(300, 2))])
-    late = MixtureOnDemand(codes, 0, fewest=2)
+    late = MixtureOnDemand(codes, 0)
     before = pickle.dumps(late)
     assert late.mixture is late.mixture
     assert late.mixture.n_components >= 2
@@ -85,11 +84,29 @@ def test_a_mixture_on_demand_is_learned_once_and_left_out_of_pickles(unit):
     assert np.mean(draws[0][:, 0] > 10) == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize("n_codes", [5, 2000])
+def test_beside_n_0_i_no_code_is_impossible(n_codes, rng):
+    """It is a component with the weight of one code, so nothing is far less probable than there."""
+    codes = 0.1 * rng.normal(size=(n_codes, 2)) + [2, 0]
+    alone, guarded = (fit_mixture(2, codes, 0, beside_normal=b) for b in (False, True))
+    points = np.vstack([codes, 30 * rng.normal(size=(200, 2))])
+    normal = multivariate_normal([0, 0]).logpdf(points)
+    expected = np.logaddexp(
+        np.log(n_codes / (n_codes + 1)) + alone.score_samples(points),
+        np.log(1 / (n_codes + 1)) + normal,
+    )
+    np.testing.assert_allclose(guarded.score_samples(points), expected)
+    assert (guarded.score_samples(points) >= normal - np.log(n_codes + 1) - 1e-9).all()
+    assert alone.score_samples(points).min() < normal.min() - 1e4
+    assert guarded.n_components == len(guarded.weights_) == 3
+    assert guarded.sample(100)[0].shape == (100, 2)
+
+
 def test_without_a_mixture_there_is_no_attribute():
     """One component is none where two are asked for."""
     codes = np.random.default_rng(0).normal(size=(300, 2))
     with pytest.raises(AttributeError, match="prior_ is not set"):
-        density_of(None, MixtureOnDemand(codes, 0, fewest=2), "prior_")
+        density_of(None, MixtureOnDemand(codes, 0), "prior_")
     with pytest.raises(AttributeError, match="prior_ is not set"):
         density_of(None, None, "prior_")
     assert density_of("given", None, "prior_") == "given"

@@ -6,7 +6,8 @@ Rows are those of ``pca_floor.py``, in units of the training rows' standard devi
 model wins by a spike, columns with repeated values get uniform noise of their smallest step, and
 all columns Gaussian noise of a twentieth of their standard deviation. Scores are of test rows, of
 PCA and factor analysis with the same number of codes, and of the mixture with the number of
-components that has the least BIC. Prints a table of means over seeds, which split rows anew.
+components that has the least BIC; "log p" is the last VAE's `log_likelihood`, as its score is a
+bound and those of the others are none. Prints a table of means over seeds, which split rows anew.
 """
 
 import argparse
@@ -87,14 +88,16 @@ def main():
     options = parser.parse_args()
     sources = pca_floor.sources(options.data)
     warnings.simplefilter("ignore")
-    print(f"| table | k | {' | '.join(options.models)} | GMM |")
-    print("| --- " * (len(options.models) + 3) + "|")
+    print(f"| table | k | {' | '.join(options.models)} | log p | GMM |")
+    print("| --- " * (len(options.models) + 4) + "|")
     for name in [name for name in options.tables if name in sources]:
         scores = []
         for seed in range(options.seeds):
             train, test = rows(sources[name][0], seed)
             fits = [MODELS[model](CELLS[name], seed).fit(train) for model in options.models]
-            scores.append([fit.score(test) for fit in (*fits, mixture(train, seed))])
+            found = [fit.score(test) for fit in fits]
+            found.append(fits[-1].log_likelihood(test, n_samples=500, random_state=0).mean())
+            scores.append([*found, mixture(train, seed).score(test)])
         shown = " | ".join(f"{score:.2f}" for score in np.mean(scores, axis=0))
         print(f"| {name} | {CELLS[name]} | {shown} |", flush=True)
 
