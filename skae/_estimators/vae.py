@@ -26,11 +26,9 @@ from .._latent.basis import signs_of, sorted_basis
 from .._latent.density import (
     MixtureOnDemand,
     completed,
-    count_mixed,
     density_of,
     draw_from_density,
     fit_gaussian,
-    fit_mixture,
     log_standard_normal,
     whitened_normals,
 )
@@ -84,8 +82,8 @@ _LARGE_LOSS = 1.0
 class VAETransformer(LinearView):
     """Variational autoencoder: codes with a distribution, and a likelihood of the data.
 
-    The model is :math:`z \\sim N(0, I)` with a likelihood of rows given their codes, by default
-    :math:`x | z \\sim N(\\hat x(z), s^2)` with learned noise variance, trained on the evidence
+    It is trained as the model :math:`z \\sim N(0, I)` with a likelihood of rows given their codes,
+    by default :math:`x | z \\sim N(\\hat x(z), s^2)` with learned noise variance, on the evidence
     lower bound ([1]_, equation 3). Its score is that bound, in nats per row of the original X: the
     unit of ``PCA.score``, ``FactorAnalysis.score`` and ``GaussianMixture.score``. With
     ``init="pca"`` and Gaussian noise training starts at the maximum-likelihood solution of
@@ -207,10 +205,11 @@ Likelihood, default="auto"
         held-out codes become more probable, beyond a standard error; N(0, I) is one more, with
         the weight of one row, so that outliers stay possible. "auto" is such a mixture
         where held-out codes are more probable than under N(0, I), by as much, and N(0, I)
-        otherwise and after `partial_fit`; it is learned at the first score or draw, in less than a
-        second. Or a scikit-learn estimator with ``fit``, ``sample`` and ``score_samples``, such as
-        `sklearn.neighbors.KernelDensity`, which is cloned and fitted to such draws, in the unit of
-        N(0, I). It and "mixture" learn after `partial_fit` from the last call's rows.
+        otherwise and after `partial_fit`. Both mixtures are learned at the first score or draw, in
+        a second or less. Or a scikit-learn estimator with ``fit``, ``sample`` and
+        ``score_samples``, such as `sklearn.neighbors.KernelDensity`, which is cloned and fitted to
+        such draws, in the unit of N(0, I). It and "mixture" learn after `partial_fit` from the
+        last call's rows.
 
     Attributes
     ----------
@@ -617,7 +616,13 @@ Likelihood, default="auto"
         """Return log p(z) - log N(z; 0, I) of codes as the network has them, shape (n_codes,)."""
         basis = self._net.basis
         codes = (raw if basis is None else basis.enter(raw)).cpu().numpy()
-        ratio = np.asarray(self.prior_.score_samples(codes)) - log_standard_normal(codes)
+        log_density = np.asarray(self.prior_.score_samples(codes))
+        if not np.isfinite(log_density).all():
+            raise ValueError(
+                f"The prior {self.prior_!r} gives codes of some rows no density, so these have no "
+                "score. Use one that is positive everywhere, as a mixture of Gaussians is."
+            )
+        ratio = log_density - log_standard_normal(codes)
         return torch.from_numpy(ratio).to(raw)
 
     def _posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -737,11 +742,9 @@ Likelihood, default="auto"
         codes = means + deviations * noise
         if not isinstance(self.prior, str):
             self._density = completed(self.prior, self.random_state).fit(codes)
-        elif self.prior == "mixture":
-            n_mixed = max(count_mixed(codes, seed, beside_normal=True), 1)
-            self._density = fit_mixture(n_mixed, codes, seed, beside_normal=True)
         else:
-            self._mixture = MixtureOnDemand(codes, seed, beside_normal=True)
+            least = int(self.prior == "mixture")
+            self._mixture = MixtureOnDemand(codes, seed, beside_normal=True, least=least)
 
     @property
     def prior_(self) -> Any:

@@ -25,8 +25,9 @@ _ROWS_AT_ONCE = 8192
 _MOST_CODES, _MOST_COMPONENTS, _FEWEST_CODES = 4096, 64, 100
 # It has so many distinct codes, and so many times the number of columns, per component at least.
 _CODES_PER_COMPONENT, _CODES_PER_COLUMN = 10, 2
-# Numbers of components that are tried without success before no larger one is.
-_MOST_FAILURES = 2
+# Numbers of components that are tried without success before no larger one is; up to the second
+# they all are: a ring has nothing for two.
+_MOST_FAILURES, _ALWAYS_TRIED = 2, 8
 
 
 def fit_gaussian(
@@ -107,6 +108,7 @@ def fit_mixture(
     from sklearn.mixture import GaussianMixture  # which takes a tenth of a second to import
 
     some = _some(codes, random_state)
+    some = np.repeat(some, 2 if len(some) == 1 else 1, axis=0)  # scikit-learn wants two
     unit = some.std(0)
     unit = np.maximum(unit, 1e-6 * unit.max() or 1.0)
     how = {"tol": 1e-2, "reg_covar": 1e-6, "random_state": random_state}
@@ -120,7 +122,7 @@ def fit_mixture(
     mixture.precisions_cholesky_ /= unit[:, None]
     mixture.lower_bound_ -= np.log(unit).sum()
     if beside_normal:
-        _add_normal(mixture, 1 / (len(some) + 1))
+        _add_normal(mixture, 1 / (len(codes[:_MOST_CODES]) + 1))
     return mixture
 
 
@@ -139,7 +141,7 @@ def count_mixed(codes: np.ndarray, random_state: int, *, beside_normal: bool = F
 
     Numbers from 1 on are doubled. One is taken where it makes held-out codes, a quarter, more
     probable than what was taken before by more than a standard error of the paired difference;
-    after two numbers that do not, no more are tried.
+    after two numbers that do not, no more than 8 are tried.
 
     Parameters
     ----------
@@ -165,7 +167,7 @@ def count_mixed(codes: np.ndarray, random_state: int, *, beside_normal: bool = F
     held_out, others = np.split(some, [len(some) // 4])
     best = log_standard_normal(held_out) if beside_normal else None
     chosen, tried, failures = 0, 1, 0
-    while most > 1 and tried <= most and failures < _MOST_FAILURES:
+    while 1 < most >= tried and (tried <= _ALWAYS_TRIED or failures < _MOST_FAILURES):
         mixture = fit_mixture(tried, others, random_state, beside_normal=beside_normal)
         with config_context(array_api_dispatch=False):
             found = mixture.score_samples(held_out)
@@ -203,24 +205,27 @@ class MixtureOnDemand:
     beside_normal : bool, default=False
         Whether codes are N(0, I) without a mixture, see `count_mixed`. Otherwise they are one
         Gaussian, so that a mixture has two components at least.
+    least : int, default=0
+        Number of components that it has at least.
     """
 
     def __init__(
-        self, codes: np.ndarray, random_state: int, *, beside_normal: bool = False
+        self, codes: np.ndarray, random_state: int, *, beside_normal: bool = False, least: int = 0
     ) -> None:
         codes = _some(codes, random_state)
         self.unit = float(np.abs(codes).max(initial=0.0)) or 1.0
         self.codes = (codes / self.unit).astype(np.float32)
-        self.random_state, self.beside_normal = random_state, beside_normal
+        self.random_state, self.beside_normal, self.least = random_state, beside_normal, least
 
     @cached_property
     def mixture(self) -> Any:
         """The mixture, or None where held-out codes do not ask for one."""
         codes = self.codes.astype(np.float64) * self.unit
-        how = {"random_state": self.random_state, "beside_normal": self.beside_normal}
-        n_mixed = count_mixed(codes, **how)
-        fewest = 1 if self.beside_normal else 2
-        return fit_mixture(n_mixed, codes, **how) if n_mixed >= fewest else None
+        normal, seed = self.beside_normal, self.random_state
+        n_mixed = max(count_mixed(codes, seed, beside_normal=normal), self.least)
+        if n_mixed < (1 if normal else 2):
+            return None
+        return fit_mixture(n_mixed, codes, seed, beside_normal=normal)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "mixture"}

@@ -128,11 +128,11 @@ class KLSparsity(Term):
     Codes that stay near their target in every row would reach it too, beside a decoder that has
     grown. What a code changes in a row is therefore held: the decoder's gain of a code, :math:`g_j`
     (see `L1`), may be what a code needs that is 1 in a share :math:`\rho` of the rows, 0 in others,
-    and carries its share of the variance of ``n_features`` features among ``n_components`` codes;
-    beyond that its excess counts,
+    and carries one of k equal shares of the rows' mean squared distance from their mean,
+    :math:`v`. Beyond that its excess counts,
 
     .. math:: \sum_j \max\left(\frac{g_j}{g} - 1, 0\right)^2, \qquad
-              g^2 = \frac{n_\text{features}}{n_\text{components} \, \rho (1 - \rho)}
+              g^2 = \frac{v}{k \, \rho (1 - \rho)}
 
     Notes in [1]_ use weight decay for it. A decoder of the user's has no gains and is not held.
 
@@ -178,15 +178,13 @@ class KLSparsity(Term):
         divergence = on * (math.log(on) - mean.log()) + off * (math.log(off) - (-mean).log1p())
         value, gains = divergence.sum(), getattr(out, "gains", None)
         if gains is not None:
-            value = value + self._excess(gains, x.shape[1]).square().sum()
+            value = value + (gains / self._most(x, len(gains)) - 1).clamp(min=0).square().sum()
         return value.expand(len(x))
 
-    def _excess(self, gains: Tensor, n_features: int) -> Tensor:
-        """Return by how much of the largest gain that codes need each is beyond it."""
-        return (gains / self._most(n_features, len(gains)) - 1).clamp(min=0)
-
-    def _most(self, n_features: int, n_components: int) -> float:
-        return math.sqrt(n_features / n_components / (self.target * (1 - self.target)))
+    def _most(self, x: Tensor, n_components: int) -> Tensor:
+        """Return the largest gain that codes of these rows need, shape ()."""
+        variance = x.var(0, correction=0).sum()
+        return (variance / (n_components * self.target * (1 - self.target))).sqrt().clamp(min=1e-6)
 
     def bind(self, buffers: Buffers) -> Bound:
         """Return what adds the divergence for each row, and its gradient in the codes."""
@@ -212,15 +210,15 @@ class KLSparsity(Term):
 
     def _bind_gains(self, buffers: Buffers, gains: Tensor) -> Bound:
         """Return what adds the gains' excess for each row, and its gradient in the gains."""
-        n_rows, n_features = buffers.x.shape
-        gradient = buffers.grad.gains
-        total = buffers.total(*gains.shape, factor=n_rows)
-        factor = 2 * n_rows * buffers.factor / self._most(n_features, len(gains))
+        x, gradient = buffers.x, buffers.grad.gains
+        total = buffers.total(*gains.shape, factor=len(x))
+        factor = 2 * len(x) * buffers.factor
 
         def run() -> None:
-            excess = self._excess(gains, n_features)
+            most = self._most(x, len(gains))
+            excess = (gains / most - 1).clamp_(min=0)
             total.addcmul_(excess, excess)
-            gradient.add_(excess, alpha=factor)
+            gradient.add_(excess.div_(most), alpha=factor)
 
         return run
 

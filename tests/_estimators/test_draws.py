@@ -206,8 +206,17 @@ def test_a_learned_prior_follows_the_last_part(groups):
     near = groups[groups.mean(1) < 9]
     model.partial_fit(near)
     assert (model.sample(500, random_state=0).mean(1) < 9).all()
-    few = model_of(VAETransformer, prior="mixture").fit(groups[:9])
-    assert few.prior_.n_components == 2  # one beside N(0, I)
+    for n_rows in (1, 9):
+        few = model_of(VAETransformer, prior="mixture").fit(groups[:n_rows])
+        assert few.prior_.n_components == 2  # one beside N(0, I)
+        assert np.isfinite(few.score(groups))
+
+
+def test_a_prior_without_density_somewhere_is_named(groups):
+    """It cannot score all rows."""
+    model = model_of(VAETransformer, prior=KernelDensity(kernel="tophat", bandwidth=0.1))
+    with pytest.raises(ValueError, match=r"KernelDensity.*no density"):
+        model.fit(groups[::2]).score(groups)
 
 
 @pytest.mark.parametrize("prior", ["gaussian", KernelDensity, None])

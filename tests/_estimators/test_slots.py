@@ -262,6 +262,21 @@ def test_kl_sparsity_is_not_dodged(digits):
     assert found[0][1].max() < 1.1 * largest < 1.5 * largest < found[1][1].max()
 
 
+def test_kl_sparsity_holds_wide_rows_alike():
+    """In principal coordinates as among all features, and whatever constant columns there are."""
+    rng = np.random.default_rng(0)
+    rows = 2 * rng.normal(size=(200, 10)) @ rng.normal(size=(10, 1024)) + rng.normal(
+        size=(200, 1024)
+    )
+    settings = dict(hidden_layer_sizes=(), code_activation="logistic", random_state=0)
+    settings |= dict(early_stopping=False, max_iter=60, penalty=KLSparsity(0.1))
+    model = AutoencoderTransformer(8, **settings)
+    padded = np.hstack([rows[:, :1000], np.ones((200, 23))])
+    scores = [model.fit(X).score(X) for X in (rows, rows[:, :1023], padded)]
+
+    assert max(scores) - min(scores) < 0.05
+
+
 class LogSparse(Term):
     """A penalty that favours zeros, which a rotation would fill."""
 

@@ -50,6 +50,16 @@ def test_curved_codes_need_many(rng):
     assert abs(radii - 1).mean() < 0.05
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_ring_is_found_though_two_components_are_no_better_than_one(seed):
+    """Some hundred of its points ask for eight or more, of which one and two tell nothing."""
+    rng = np.random.default_rng(seed)
+    angles = rng.uniform(0, 2 * np.pi, 300)
+    ring = np.column_stack([np.cos(angles), np.sin(angles)]) * 2**0.5
+    ring += 0.05 * rng.normal(size=ring.shape)
+    assert count_mixed(ring, seed, beside_normal=True) >= 4
+
+
 @pytest.mark.parametrize(
     "codes",
     [np.zeros((500, 2)), np.arange(6.0).reshape(3, 2), np.repeat([[0.0], [1.0]], 300, axis=0)],
