@@ -407,7 +407,7 @@ class AutoregressivePrior(CodePrior):
 
     def _draw(self, n_samples: int, generator: Generator) -> np.ndarray:
         core: Any = self._net.core(torch.float64, evaluation_device(self.device or "auto"))
-        with own_modes(gradients=False), threads_for(_ROWS_AT_ONCE * core.largest_matrix):
+        with own_modes(gradients=False), threads_for(_ROWS_AT_ONCE * core.largest_product):
             sizes = [
                 len(part) for part in torch.arange(n_samples, device="cpu").split(_ROWS_AT_ONCE)
             ]

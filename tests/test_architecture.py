@@ -17,7 +17,7 @@ FLOORS = [
     ["exceptions", "_version", "metrics"],
     ["_runtime", "_data", "objectives"],
     ["modules", "_latent", "_sklearn"],
-    ["_engine", "_init", "quantization"],
+    ["_engine", "_init", "quantization", "architectures"],
     ["_inference"],
     ["_training"],
     ["priors"],

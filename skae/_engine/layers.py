@@ -9,22 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from ..modules._custom import Rounded
-from ..modules._network import LEAST_GAIN, Dense, DenseLayers, Network
+from ..modules._network import LEAST_GAIN, Dense, DenseLayers, Network, dense_layers_of
 from .kernels import BESIDE, IN_PLACE, accumulate_gradients, zero_all
 from .program import Program, Signal
 
 
 def write_network(
     program: Program, net: Network, x: Signal, y: Signal, mask: Tensor | None, *, inputs: bool
-) -> bool:
-    """Write a network's pass from x to y; return whether that can be done.
+) -> None:
+    """Write a network's pass from x to y.
 
     Parameters
     ----------
     program : Program
         What the calls are written to.
     net : Network
-        The network. A custom one, which does not show its layers, is differentiated automatically.
+        The network. One that does not show its layers is differentiated automatically.
     x, y : Signal
         What goes in and what comes out.
     mask : torch.Tensor of shape (n_rows, sum of hidden widths) or None
@@ -35,9 +35,8 @@ def write_network(
     layers = net.dense_layers()
     if layers is not None:
         _write_dense(program, layers, x, y, mask, inputs)
-    elif net.is_custom:
-        _write_custom(program, net, x, y, inputs)
-    return layers is not None or net.is_custom
+    else:
+        _write_differentiated(program, net, x, y, mask, inputs)
 
 
 def gradient_of(parameter: Tensor) -> Tensor:
@@ -47,7 +46,10 @@ def gradient_of(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def _write_custom(program: Program, net: Network, x: Signal, y: Signal, inputs: bool) -> None:
+def _write_differentiated(
+    program: Program, net: Network, x: Signal, y: Signal, mask: Tensor | None, inputs: bool
+) -> None:
+    masks = () if mask is None else (mask,)
     gradients = [gradient_of(weight) for weight in net.parameters() if weight.requires_grad]
     evaluate = Rounded(net) if program.rounds else net
     ends: list[Tensor] = []
@@ -57,7 +59,7 @@ def _write_custom(program: Program, net: Network, x: Signal, y: Signal, inputs: 
             zero_all(gradients)
         with torch.enable_grad():
             x_in = x.value.detach().requires_grad_(inputs)
-            ends[:] = x_in, evaluate.forward(x_in)
+            ends[:] = x_in, evaluate.forward(x_in, *masks)
         y.value.copy_(ends[1].detach())
 
     def backward() -> None:
@@ -199,7 +201,7 @@ def _write_activation(program: Program, activation: nn.Module | None, h: Signal)
 
 def on_buffers(net: nn.Module) -> nn.Module:
     """Return a network of dense layers on buffers, and any other as it is."""
-    return OnBuffers(net) if isinstance(net, Network) and net.dense_layers() else net
+    return OnBuffers(net) if dense_layers_of(net) else net
 
 
 class OnBuffers(nn.Module):
@@ -213,7 +215,7 @@ class OnBuffers(nn.Module):
         The network, whose weights are used where they are.
     """
 
-    def __init__(self, net: Network) -> None:
+    def __init__(self, net: Any) -> None:
         super().__init__()
         self._net = (net,)  # in a tuple: it is not this module's
         self._programs: dict[int, tuple[Program, Tensor, Tensor]] = {}

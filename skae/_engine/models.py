@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..modules import Core
-from ..modules._network import Network
 from ..objectives import Buffers, Term
 from ..objectives._objective import FORMULAS, bound_by
 from .layers import multiplied, write_gains, write_network
@@ -71,11 +70,11 @@ class Composer:
         """Add a call to the pass backward, which runs in reverse order."""
         self._program.on_backward(lambda: self._program.call(call))
 
-    def network(self, net: Any, x: Signal, mask: str) -> Signal | None:
+    def network(self, net: Any, x: Signal, mask: str) -> Signal:
         """Write a network's pass from x, with the dropout mask of a name; return its output."""
         y, inputs = self.signal(net.n_out), x is not self.rows
-        known = write_network(self._program, net, x, y, self.noise.get(mask), inputs=inputs)
-        return y if known else None
+        write_network(self._program, net, x, y, self.noise.get(mask), inputs=inputs)
+        return y
 
     def multiply(self, h: Signal, factor: Tensor) -> Signal:
         """Write the product of a signal with factors that have no gradient."""
@@ -197,7 +196,7 @@ class Passes:
     ) -> None:
         like = next((p.detach() for p in core.parameters() if p.requires_grad), None)
         nets = core.encoder, core.decoder
-        if like is None or not all(isinstance(net, Network) for net in nets):
+        if like is None or not all(hasattr(net, "dense_layers") for net in nets):
             raise NotComposable("The network leaves its gradient to autograd.")
         self.unit = terms[0].gradient_unit
         self._program = Program(n_rows, like, rounds=rounds)
@@ -223,8 +222,8 @@ class Passes:
 
     @cached_property
     def replay(self) -> Call:
-        """What makes the calls: one by one, or on CUDA as one launch if none is custom code."""
-        captures = self.x.device.type == "cuda" and not self._core.has_custom_parts
+        """What makes the calls: one by one, or on CUDA as one launch if autograd has no part."""
+        captures = self.x.device.type == "cuda" and self._core.shows_layers
         return self.captured() if captures else self._program.replay
 
     def captured(self) -> Call:

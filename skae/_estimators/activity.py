@@ -25,7 +25,7 @@ def warn_of_inactive(vae: Any, n_possible: int) -> None:
         remedies = ["Lower n_components"]
         if vae._recipe.starts_at_pca and vae._recipe.loss.raw_target:
             remedies.append("use init='random'")
-        elif vae.init == "random" and vae.encoder is None and vae.decoder is None:
+        elif vae.init == "random" and vae._is_built_in:
             remedies.append("use init='pca'")
         if vae.n_importance_samples == 1:
             remedies.append("set free_bits")

@@ -20,6 +20,8 @@ from .._init.incremental import scaled_rows
 from .._init.pca import PrincipalAxes, start_at_axes
 from .._latent.basis import Basis, axes_basis, permuted_basis, rotated_basis, untouched_basis
 from .._latent.density import (
+    Fitted,
+    Learned,
     MixtureOnDemand,
     completed,
     density_of,
@@ -49,6 +51,7 @@ from .hints import (
     CodeActivationName,
     CustomNet,
     Density,
+    Encoder,
     Init,
     LossName,
     Noising,
@@ -111,13 +114,16 @@ class AutoencoderTransformer(LinearView):
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
         linear maps. "auto" is two layers: the power of two next to twice the number of features,
-        between 64 and 512, and half of it.
+        between 64 and 512, and half of it, and beside an `encoder` no dense hidden layer.
     activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
         Activation of the hidden layers.
-    encoder, decoder : callable, torch.nn.Module or None, default=None
-        Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
-        ``torch.nn.Linear``, or a module, which is copied. They are used as they are: without a
-        linear path and without a PCA start.
+    encoder : skae.architectures.Architecture, callable, torch.nn.Module or None, default=None
+        An architecture, such as `skae.architectures.Convolutional` for images, which makes encoder
+        and decoder, both with a linear path that starts at PCA. Or a network of your own: a
+        callable ``(n_in, n_out) -> torch.nn.Module``, such as the class ``torch.nn.Linear``, or a
+        module, which is copied. It is used as it is: without a linear path and without a PCA start.
+    decoder : callable, torch.nn.Module or None, default=None
+        A network of your own, as for `encoder`.
     init : {"pca", "random"}, default="pca"
         Where training starts: at PCA, or at random weights without a linear path.
     n_init : int, default=1
@@ -326,8 +332,7 @@ default=None
 
     noise_variance_: float
     gain_over_pca_: float
-    _density: Any
-    _mixture: MixtureOnDemand | None
+    _density: Learned
     _noise_near_codes: NoiseNearCodes
     _is_white: bool
     _stream: Stream
@@ -339,7 +344,7 @@ default=None
         *,
         hidden_layer_sizes: Widths = "auto",
         activation: ActivationName = "relu",
-        encoder: CustomNet = None,
+        encoder: Encoder = None,
         decoder: CustomNet = None,
         init: Init = "pca",
         n_init: int = 1,
@@ -570,17 +575,17 @@ default=None
 
     def _publish_density(self, codes: np.ndarray, *, chooses: bool) -> None:
         """Fit what codes are drawn from; "auto" is the Gaussian unless it `chooses`."""
-        self._density = self._mixture = None
+        self._density = None
         if not isinstance(self.latent_density, str):
-            self._density = completed(self.latent_density, self.random_state).fit(codes)
+            self._density = Fitted(completed(self.latent_density, self.random_state).fit(codes))
         elif self.latent_density == "auto" and chooses and not self._keeps_axes:
-            self._mixture = MixtureOnDemand(codes, agreed(draw_seed(self.random_state)))
+            self._density = MixtureOnDemand(codes, agreed(draw_seed(self.random_state)))
 
     @property
     def latent_density_(self) -> Any:
         """What `sample` draws codes from, where that is not the Gaussian."""
         check_is_fitted(self)
-        return density_of(self._density, self._mixture, "latent_density_")
+        return density_of(self._density, "latent_density_")
 
     def _publish_noise(self, X: Any, codes: np.ndarray, n_before: int) -> None:
         """Keep what reconstructions of some rows miss, unless the loss knows how rows scatter."""

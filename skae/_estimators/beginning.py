@@ -25,10 +25,11 @@ from .._init.pca import PrincipalAxes, principal_axes
 from .._init.robust_pca import residuals_of, robust_axes
 from .._runtime.device import resolve_device
 from .._sklearn.inputs import check_rows
-from .._sklearn.params import SHARED_CONSTRAINTS, Constraints, check_parameters
+from .._sklearn.params import NETWORK, SHARED_CONSTRAINTS, Constraints, check_parameters
 from .._sklearn.state import GuardedState
 from .._training.defaults import count_coordinates, hidden_widths, most_epochs, step_size
 from .._training.trainer import Trainer
+from ..architectures import Architecture
 from ..modules import Core, build_core
 from ..objectives._schedules import check_schedule
 from .recipe import Recipe
@@ -45,7 +46,10 @@ class Beginning(GuardedState, ABC):
     in coordinates: rows, network and `mean_` are then those of coordinates until it is published.
     """
 
-    _parameter_constraints: ClassVar[Constraints] = SHARED_CONSTRAINTS
+    _parameter_constraints: ClassVar[Constraints] = {
+        **SHARED_CONSTRAINTS,
+        "encoder": [NETWORK, Architecture, None],
+    }
 
     n_components_: int
     n_features_in_: int
@@ -107,6 +111,8 @@ class Beginning(GuardedState, ABC):
     def _enter(self, X: Any, X_val: Any = None) -> Any:
         self._recipe = self._checked_recipe(X_val)
         X = check_rows(self, X, reset=not self.__sklearn_is_fitted__())
+        if (architecture := self._networks_of) is not None:
+            architecture.check(X.shape[1])
         self._recipes = self._candidates(X)
         self._recipe = self._recipes[0]
         return X
@@ -124,10 +130,25 @@ class Beginning(GuardedState, ABC):
         check_schedule(self.dropout, "[0, 1)")
         if X_val is not None and not self.early_stopping:
             raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
+        if self._networks_of is not None and self.decoder is not None:
+            raise ValueError(
+                f"decoder must be None with encoder={self.encoder!r}, which makes a decoder that "
+                f"mirrors the encoder. Got {self.decoder!r}."
+            )
         return self._make_recipe()
 
+    @property
+    def _networks_of(self) -> Architecture | None:
+        """The architecture that makes encoder and decoder, if there is one."""
+        return self.encoder if isinstance(self.encoder, Architecture) else None
+
+    @property
+    def _is_built_in(self) -> bool:
+        """Whether no network is the user's."""
+        return self.decoder is None and (self.encoder is None or self._networks_of is not None)
+
     def _asks_for_pca(self) -> bool:
-        return self.init == "pca" and self.encoder is None and self.decoder is None
+        return self.init == "pca" and self._is_built_in
 
     def _begin(
         self, X: Any, training: np.ndarray, generator: Generator, *, more_to_come: bool = False
@@ -143,18 +164,20 @@ class Beginning(GuardedState, ABC):
         axes = self._principal_axes(X, scaling)
         rows = StreamedRows(X, training, scaling, torch.device("cpu"))
         self._fitted_with = {name: kept(getattr(self, name)) for name in self._architecture}
+        made_by = deepcopy(self._networks_of)
         build = partial(
             build_core,
             self._make_core(None if more_to_come else rows),
             n_features=X.shape[1],
             n_encoded=self._n_encoded(),
             n_components=self.n_components_,
-            hidden_layer_sizes=hidden_widths(self.hidden_layer_sizes, X.shape[1]),
+            hidden_layer_sizes=self._hidden_widths(X.shape[1]),
             activation=self.activation,
             skip=self._recipe.starts_at_pca,
-            encoder=deepcopy(self.encoder),
+            encoder=None if made_by else deepcopy(self.encoder),
             decoder=deepcopy(self.decoder),
             tied_weights=self._recipe.tied_weights,
+            pair=made_by.build if made_by else None,
         )
         core = build(generator=generator)
         core.leave_out(torch.from_numpy(scaling.constant))
@@ -187,8 +210,8 @@ class Beginning(GuardedState, ABC):
 
     def _n_coordinates(self, X: Any, scaling: Scaling) -> int:
         """Return in how many coordinates of X a built-in network is trained; 0 is for none."""
-        built_in = self.encoder is None and self.decoder is None
-        if not built_in or not scaling.is_uniform or self._recipe.in_coordinates(1) is None:
+        perceptrons = self.encoder is None and self.decoder is None
+        if not perceptrons or not scaling.is_uniform or self._recipe.in_coordinates(1) is None:
             return 0
         n_axes = count_coordinates(X.shape[0], X.shape[1], self.n_components_)
         if self._most_epochs(X):
@@ -262,9 +285,15 @@ class Beginning(GuardedState, ABC):
 
     def _step_size(self, n_features: int) -> Any:
         """Return the learning rate, a number or a schedule."""
-        widths = hidden_widths(self.hidden_layer_sizes, n_features)
         custom = self.encoder is not None or self.decoder is not None
+        widths = self._hidden_widths(n_features)
         return step_size(self.learning_rate, widths, n_features, custom=custom)
+
+    def _hidden_widths(self, n_features: int) -> list[int]:
+        """Return the widths of hidden layers; "auto" is none beside those of an architecture."""
+        if self._networks_of is not None and isinstance(self.hidden_layer_sizes, str):
+            return []
+        return hidden_widths(self.hidden_layer_sizes, n_features)
 
     def _open(
         self, build: partial[Core], core: Core, scaling: Scaling, generator: Generator

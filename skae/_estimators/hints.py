@@ -9,11 +9,13 @@ from numpy.random import RandomState
 from torch import nn
 
 from .._training.step import Corrupt
+from ..architectures import Architecture
 from ..objectives import Term
 
 Auto = Literal["auto"]
 Widths = Sequence[int] | Auto
 ActivationName = Literal["relu", "tanh", "logistic", "identity", "silu", "gelu"]
+Encoder = Architecture | Callable[[int, int], nn.Module] | nn.Module | None
 CustomNet = Callable[[int, int], nn.Module] | nn.Module | None
 Init = Literal["pca", "random"]
 Scale = Literal["global", "standard"] | None

@@ -24,12 +24,14 @@ from .._init.probabilistic_pca import gain_of_noise_per_feature, start_probabili
 from .._init.robust_pca import without_outliers
 from .._latent.basis import signs_of, sorted_basis
 from .._latent.density import (
+    Fitted,
+    Learned,
     MixtureOnDemand,
     completed,
     density_of,
     draw_from_density,
     fit_gaussian,
-    log_standard_normal,
+    log_ratio_to_normal,
     whitened_normals,
 )
 from .._latent.moments import divergence_per_code
@@ -56,6 +58,7 @@ from .hints import (
     Auto,
     CodeDensity,
     CustomNet,
+    Encoder,
     Init,
     LikelihoodName,
     Precision,
@@ -106,15 +109,18 @@ class VAETransformer(LinearView):
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
         linear maps. "auto" is two layers: the power of two next to twice the number of features,
-        between 64 and 512, and half of it.
+        between 64 and 512, and half of it, and beside an `encoder` no dense hidden layer.
     activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
         Activation of the hidden layers.
-    encoder, decoder : callable, torch.nn.Module or None, default=None
-        Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
-        ``torch.nn.Linear``, or a module, which is copied. The encoder returns ``2 * n_components``
-        columns: the posterior's means, and then ``h`` in [-100, 100] for its variances
-        ``1 / (1 + exp(h) / noise_variance)``, in the network's units. They are used as
-        they are: without a linear path and without a PCA start.
+    encoder : skae.architectures.Architecture, callable, torch.nn.Module or None, default=None
+        An architecture, such as `skae.architectures.Convolutional` for images, which makes encoder
+        and decoder, both with a linear path that starts at PCA. Or a network of your own: a
+        callable ``(n_in, n_out) -> torch.nn.Module``, such as the class ``torch.nn.Linear``, or a
+        module, which is copied. It returns ``2 * n_components`` columns: the posterior's means, and
+        then ``h`` in [-100, 100] for its variances ``1 / (1 + exp(h) / noise_variance)``, in the
+        network's units. It is used as it is: without a linear path and without a PCA start.
+    decoder : callable, torch.nn.Module or None, default=None
+        A network of your own, as for `encoder`.
     init : {"pca", "random"}, default="pca"
         Where training starts: at PCA, or at random weights without a linear path.
     n_init : int, default=1
@@ -310,8 +316,7 @@ Likelihood, default="auto"
     likelihood_: Likelihood
     noise_variance_: float | np.ndarray
     dispersion_: float | np.ndarray
-    _density: Any
-    _mixture: MixtureOnDemand | None
+    _density: Learned
     _deviations: np.ndarray | None = None
 
     _parameter_constraints: ClassVar[Constraints] = {
@@ -334,7 +339,7 @@ Likelihood, default="auto"
         *,
         hidden_layer_sizes: Widths = "auto",
         activation: ActivationName = "relu",
-        encoder: CustomNet = None,
+        encoder: Encoder = None,
         decoder: CustomNet = None,
         init: Init = "pca",
         n_init: int = 1,
@@ -616,14 +621,7 @@ Likelihood, default="auto"
         """Return log p(z) - log N(z; 0, I) of codes as the network has them, shape (n_codes,)."""
         basis = self._net.basis
         codes = (raw if basis is None else basis.enter(raw)).cpu().numpy()
-        log_density = np.asarray(self.prior_.score_samples(codes))
-        if not np.isfinite(log_density).all():
-            raise ValueError(
-                f"The prior {self.prior_!r} gives codes of some rows no density, so these have no "
-                "score. Use one that is positive everywhere, as a mixture of Gaussians is."
-            )
-        ratio = log_density - log_standard_normal(codes)
-        return torch.from_numpy(ratio).to(raw)
+        return torch.from_numpy(log_ratio_to_normal(self.prior_, codes)).to(raw)
 
     def _posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         net: Any = self._net
@@ -709,7 +707,7 @@ Likelihood, default="auto"
         X, means, deviations = encoding.rows, encoding.codes, encoding.deviations
         assert deviations is not None
         self._publish_dispersion()
-        self._density = self._mixture = None
+        self._density = None
         n_rows = max(1, _CODES_BOUNDED // max(_SCORING_POINTS, 2 * self.n_components_))
         some = X[:: -(-X.shape[0] // n_rows)]
         self.lower_bound_ = float(self._lower_bounds(some).mean())
@@ -741,16 +739,16 @@ Likelihood, default="auto"
         noise = np.random.default_rng(seed).normal(size=means.shape)
         codes = means + deviations * noise
         if not isinstance(self.prior, str):
-            self._density = completed(self.prior, self.random_state).fit(codes)
+            self._density = Fitted(completed(self.prior, self.random_state).fit(codes))
         else:
             least = int(self.prior == "mixture")
-            self._mixture = MixtureOnDemand(codes, seed, beside_normal=True, least=least)
+            self._density = MixtureOnDemand(codes, seed, beside_normal=True, least=least)
 
     @property
     def prior_(self) -> Any:
         """What codes are drawn from, where that is not N(0, I)."""
         check_is_fitted(self)
-        return density_of(self._density, self._mixture, "prior_")
+        return density_of(self._density, "prior_")
 
     def _publish_components(self, X: Any, means: np.ndarray) -> None:
         """Set PCA's attributes, of the rows of this call."""

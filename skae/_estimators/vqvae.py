@@ -56,6 +56,7 @@ from .hints import (
     ActivationName,
     Auto,
     CustomNet,
+    Encoder,
     Init,
     LossName,
     Precision,
@@ -104,13 +105,16 @@ class VQVAETransformer(LinearView):
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse order. Empty for
         linear maps. "auto" is two layers: the power of two next to twice the number of features,
-        between 64 and 512, and half of it.
+        between 64 and 512, and half of it, and beside an `encoder` no dense hidden layer.
     activation : {"relu", "tanh", "logistic", "identity", "silu", "gelu"}, default="relu"
         Activation of the hidden layers.
-    encoder, decoder : callable, torch.nn.Module or None, default=None
-        Networks of your own: a callable ``(n_in, n_out) -> torch.nn.Module``, such as the class
-        ``torch.nn.Linear``, or a module, which is copied. They are used as they are: without a
-        linear path and without a PCA start.
+    encoder : skae.architectures.Architecture, callable, torch.nn.Module or None, default=None
+        An architecture, such as `skae.architectures.Convolutional` for images, which makes encoder
+        and decoder, both with a linear path that starts at PCA. Or a network of your own: a
+        callable ``(n_in, n_out) -> torch.nn.Module``, such as the class ``torch.nn.Linear``, or a
+        module, which is copied. It is used as it is: without a linear path and without a PCA start.
+    decoder : callable, torch.nn.Module or None, default=None
+        A network of your own, as for `encoder`.
     init : {"pca", "random"}, default="pca"
         Where training starts: at PCA, or at random weights without a linear path.
     n_init : int, default=1
@@ -316,7 +320,7 @@ default="squared_error"
         *,
         hidden_layer_sizes: Widths = "auto",
         activation: ActivationName = "relu",
-        encoder: CustomNet = None,
+        encoder: Encoder = None,
         decoder: CustomNet = None,
         init: Init = "pca",
         n_init: int = 1,

@@ -272,7 +272,7 @@ class FittedNet:
             spaces.give_back(workspace)
             return result
 
-        multiply_adds = spaces.n_weights if on_cpu and not (is_custom or in_order) else 0
+        multiply_adds = spaces.multiply_adds if on_cpu and not (is_custom or in_order) else 0
         with _isolation(spaces, device) if is_custom else nullcontext():
             joined = map_blocks(work, cuts, multiply_adds)
         if not np.isfinite(joined).all():

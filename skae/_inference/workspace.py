@@ -50,7 +50,7 @@ class Workspaces:
     ----------
     is_custom : bool
         Whether code of the user's runs in the core.
-    widest, n_weights : int
+    widest, multiply_adds : int
         Those of the core, which takes long to find them.
     idle : list of Workspace
         The workspaces.
@@ -59,7 +59,7 @@ class Workspaces:
     def __init__(self, core: Core, dtype: np.dtype) -> None:
         self.core, self.dtype = core, dtype
         self.is_custom, self.widest = core.has_custom_parts, core.widest
-        self.n_weights = core.n_weights
+        self.multiply_adds = core.multiply_adds
         self.idle: list[Workspace] = []
 
     def take(self) -> Workspace:

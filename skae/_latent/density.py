@@ -7,7 +7,7 @@ from copy import copy
 from functools import cached_property
 from inspect import signature
 from math import log, pi
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -218,7 +218,7 @@ class MixtureOnDemand:
         self.random_state, self.beside_normal, self.least = random_state, beside_normal, least
 
     @cached_property
-    def mixture(self) -> Any:
+    def found(self) -> Any:
         """The mixture, or None where held-out codes do not ask for one."""
         codes = self.codes.astype(np.float64) * self.unit
         normal, seed = self.beside_normal, self.random_state
@@ -228,10 +228,19 @@ class MixtureOnDemand:
         return fit_mixture(n_mixed, codes, seed, beside_normal=normal)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "mixture"}
+        return {name: value for name, value in self.__dict__.items() if name != "found"}
 
 
-def density_of(density: Any, on_demand: MixtureOnDemand | None, name: str) -> Any:
+class Fitted(NamedTuple):
+    """A density that has been fitted to codes already."""
+
+    found: Any
+
+
+Learned = MixtureOnDemand | Fitted | None
+
+
+def density_of(learned: Learned, name: str) -> Any:
     """Return what an estimator publishes under a name: a density, or a mixture on demand.
 
     Raises
@@ -239,16 +248,32 @@ def density_of(density: Any, on_demand: MixtureOnDemand | None, name: str) -> An
     AttributeError
         If there is none, so that the estimator has no such attribute.
     """
-    if density is None and on_demand is not None:
-        density = on_demand.mixture
-    if density is None:
+    found = None if learned is None else learned.found
+    if found is None:
         raise AttributeError(f"Codes are drawn from a Gaussian; {name} is not set.")
-    return density
+    return found
 
 
 def log_standard_normal(codes: np.ndarray) -> np.ndarray:
     """Return the log-density of each row of codes (n_rows, k) under N(0, I)."""
     return np.asarray(-0.5 * (np.square(codes) + log(2 * pi)).sum(1))
+
+
+def log_ratio_to_normal(density: Any, codes: np.ndarray) -> np.ndarray:
+    """Return the log-density of each row of codes (n_rows, k), minus that under N(0, I).
+
+    Raises
+    ------
+    ValueError
+        If codes have no density.
+    """
+    found = np.asarray(density.score_samples(codes))
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"The prior {density!r} gives codes of some rows no density, so these have no score. "
+            "Use one that is positive everywhere, as a mixture of Gaussians is."
+        )
+    return found - log_standard_normal(codes)
 
 
 def draw_from_density(n_samples: int, density: Any, generator: Generator) -> np.ndarray:

@@ -78,7 +78,7 @@ class Learner:
     @property
     def work(self) -> int:
         """Multiply-adds of the largest product."""
-        return max(run.batch_size * run.step.core.largest_matrix for run in self.runs)
+        return max(run.batch_size * run.step.core.largest_product for run in self.runs)
 
     def begin_training(self) -> None:
         """Prepare for training, after the start has been evaluated."""

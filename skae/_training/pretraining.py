@@ -83,7 +83,7 @@ def pretrain_greedily(
         pair = Autoencoder(encode, decode)
         objective = Objective(SquaredError() if trained else loss)
         step = Step(pair, objective, generator, learning_rate=rate)
-        with flushed_denormals(), threads_for(batch_size * pair.largest_matrix):
+        with flushed_denormals(), threads_for(batch_size * pair.largest_product):
             for _ in range(math.ceil(max_iter / 10)):
                 step.begin_epoch(0.0)
                 for x in seen.epoch(batch_size, generator):

@@ -189,11 +189,13 @@ class Step:
     def mode(self) -> Iterator[None]:
         """Return the context in which steps are taken fastest: global state is isolated once.
 
-        Where no code of the user's runs, it includes torch's inference mode.
+        Where all gradients are compiled, and no code of the user's runs, it includes torch's
+        inference mode.
         """
         custom = self.core.has_custom_parts
-        built_in = not custom and (self.corrupt is None or _is_own(self.corrupt))
-        inference = torch.inference_mode() if built_in and self.is_compiled else nullcontext()
+        known = self.is_compiled and self.core.shows_layers
+        known = known and (self.corrupt is None or _is_own(self.corrupt))
+        inference = torch.inference_mode() if known else nullcontext()
         with isolated_for(self.core, self.weights, self.generator), inference:
             self._is_isolated = custom
             try:

@@ -98,7 +98,7 @@ class Autoencoder(Core):
         """Write encoder, code activation, what is let through, and decoder."""
         z = steps.network(self.encoder, steps.rows, "encoder")
         through = z
-        if not (z and steps.activate(self.code_activation, z)):
+        if not steps.activate(self.code_activation, z):
             return False
         gains = steps.gains(self.decoder) if self.measures_gains else None
         if not (steps.terms(z=z, gains=gains) if gains else steps.terms(z=z)):
@@ -109,7 +109,7 @@ class Autoencoder(Core):
             steps.forward(lambda: torch.lt(numbers, steps.noise["kept"], out=kept))
             through = steps.multiply(z, kept)
         x_hat = steps.network(self.decoder, through, "decoder")
-        return bool(x_hat and steps.loss(x_hat))
+        return bool(steps.loss(x_hat))
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> AutoencoderOutput:
         """Encode and decode what is let through: the first "kept" codes, all without noise."""

@@ -15,6 +15,7 @@ from ._custom import _make_custom
 from ._mlp import MLP, MirroredMLP
 
 Part = nn.Module | Callable[[int, int], nn.Module] | None
+Pair = tuple[nn.Module, nn.Module]
 
 
 def build_core(
@@ -30,6 +31,7 @@ def build_core(
     decoder: Part,
     generator: Generator,
     tied_weights: bool = False,
+    pair: Callable[..., Pair] | None = None,
 ) -> Core:
     """Build encoder and decoder, the decoder's hidden layers in reverse order, and their core.
 
@@ -51,6 +53,9 @@ def build_core(
         Source of the initial weights.
     tied_weights : bool, default=False
         Whether the decoder uses the encoder's weights, transposed.
+    pair : callable or None, default=None
+        Makes both networks instead, of the arguments by name between `n_features` and `skip`, and
+        `generator`.
 
     Returns
     -------
@@ -64,6 +69,18 @@ def build_core(
     """
     check_tied_weights(tied_weights, encoder, decoder)
     widths = list(hidden_layer_sizes)
+    if pair is not None:
+        return make(
+            *pair(
+                n_features=n_features,
+                n_encoded=n_encoded,
+                n_components=n_components,
+                hidden_layer_sizes=widths,
+                activation=activation,
+                skip=skip,
+                generator=generator,
+            )
+        )
     perceptron = partial(MLP, activation=activation, skip=skip)
     first = _build_part("encoder", encoder, n_features, n_encoded, perceptron, widths, generator)
     if tied_weights:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from ._network import Move
+from ._network import Move, dense_layers_of
 
 # What is drawn at random for a batch, by name; row i of each belongs to row i of the batch.
 Noise = Mapping[str, Tensor]
@@ -106,19 +106,28 @@ class Core(nn.Module):
         return any(getattr(part, "is_custom", True) for part in (self.encoder, self.decoder))
 
     @property
-    def largest_matrix(self) -> int:
-        """Number of entries of the largest weight: multiply-adds per row of its product."""
-        return largest_weight(self)
+    def shows_layers(self) -> bool:
+        """Whether both networks show their layers, so that nothing needs automatic gradients."""
+        return all(map(dense_layers_of, (self.encoder, self.decoder)))
 
     @property
-    def n_weights(self) -> int:
-        """Number of weights: about the multiply-adds that a row takes."""
-        return sum(p.numel() for p in self.parameters())
+    def largest_product(self) -> int:
+        """Multiply-adds per row of the largest product."""
+        return max(largest_weight(self), *self._of_parts("largest_product"))
+
+    @property
+    def multiply_adds(self) -> int:
+        """About the multiply-adds that a row takes: one per weight and use of it."""
+        return sum(p.numel() for p in self.parameters()) + sum(self._of_parts("n_repeated"))
 
     @property
     def widest(self) -> int:
         """The largest number of columns that rows have on their way."""
-        return max((n for p in self.parameters() if p.ndim == 2 for n in p.shape), default=1)
+        widths = [n for p in self.parameters() if p.ndim == 2 for n in p.shape]
+        return max(1, *widths, *self._of_parts("widest"))
+
+    def _of_parts(self, name: str) -> list[int]:
+        return [getattr(part, name, 0) for part in (self.encoder, self.decoder)]
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

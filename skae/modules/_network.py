@@ -79,6 +79,11 @@ class Network(nn.Module):
     n_out: int
     mask_widths: list[int]
     is_custom: ClassVar[bool] = False
+    # Beyond what weights say: multiply-adds per row of the largest product, and where weights are
+    # used again, and the largest number of columns.
+    largest_product: int = 0
+    n_repeated: int = 0
+    widest: int = 0
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -175,3 +180,8 @@ class Network(nn.Module):
             If the network cannot.
         """
         raise TypeError(f"{type(self).__name__} cannot write rows in coordinates.")
+
+
+def dense_layers_of(net: nn.Module) -> DenseLayers | None:
+    """Return the layers of a network that shows them; None for any other module."""
+    return net.dense_layers() if isinstance(net, Network) else None

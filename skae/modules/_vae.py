@@ -196,9 +196,9 @@ class VAE(Core):
         With the encoder's :math:`h` and :math:`u = h - \log s^2`, the log-variance is
         :math:`v = -\log(1 + e^u)`, whose derivative in :math:`u` is :math:`\sigma^2 - 1`.
         """
-        encoding = self.n_draws == 1 and steps.network(self.encoder, steps.rows, "encoder")
-        if not encoding:
+        if self.n_draws > 1:
             return False
+        encoding = steps.network(self.encoder, steps.rows, "encoder")
         k, draws = self.n_components, steps.noise["posterior"].squeeze(1)
         mean, information = encoding.value.split(k, 1)
         mean_gradient, gradient = encoding.gradient.split(k, 1)
@@ -234,7 +234,7 @@ class VAE(Core):
             return False
         steps.backward(to_posterior)
         x_hat = steps.network(self.decoder, z, "decoder")
-        return bool(x_hat and self._compose_likelihood(steps, x_hat))
+        return self._compose_likelihood(steps, x_hat)
 
     def _compose_likelihood(self, steps: Any, x_hat: Any) -> bool:
         """Write the likelihood, and what its dispersion learns from it."""

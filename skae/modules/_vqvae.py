@@ -78,8 +78,6 @@ class VQVAE(Core):
     def compose(self, steps: Any) -> bool:
         """Write encoder, quantizer and decoder; gradients pass straight through."""
         z_e = steps.network(self.encoder, steps.rows, "encoder")
-        if not z_e:
-            return False
         z = torch.zeros_like(z_e.value)
         gradient = torch.zeros_like(z)  # in the codebooks' vectors
         n_stages = self.quantizer.n_stages
@@ -89,7 +87,7 @@ class VQVAE(Core):
         if not (known and steps.terms(**outputs)):
             return False
         x_hat = steps.network(self.decoder, z_e._replace(value=z), "decoder")
-        return bool(x_hat and steps.loss(x_hat))
+        return bool(steps.loss(x_hat))
 
     def no_decay(self) -> list[Tensor]:
         """Return linear paths, and the codebooks that are trained by gradients."""

@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from skae._latent.density import (
+    Fitted,
     MixtureOnDemand,
     count_mixed,
     density_of,
@@ -84,12 +85,12 @@ def test_a_mixture_on_demand_is_learned_once_and_left_out_of_pickles(unit):
     codes = unit * np.vstack([rng.normal(size=(300, 2)), 20 + rng.normal(size=(300, 2))])
     late = MixtureOnDemand(codes, 0)
     before = pickle.dumps(late)
-    assert late.mixture is late.mixture
-    assert late.mixture.n_components >= 2
+    assert late.found is late.found
+    assert late.found.n_components >= 2
     assert pickle.dumps(late) == before
     again = pickle.loads(before)
-    assert "mixture" not in vars(again)
-    draws = [each.mixture.sample(400)[0] / unit for each in (late, again)]
+    assert "found" not in vars(again)
+    draws = [each.found.sample(400)[0] / unit for each in (late, again)]
     assert np.array_equal(*draws)
     assert np.mean(draws[0][:, 0] > 10) == pytest.approx(0.5, abs=0.1)
 
@@ -116,10 +117,10 @@ def test_without_a_mixture_there_is_no_attribute():
     """One component is none where two are asked for."""
     codes = np.random.default_rng(0).normal(size=(300, 2))
     with pytest.raises(AttributeError, match="prior_ is not set"):
-        density_of(None, MixtureOnDemand(codes, 0), "prior_")
+        density_of(MixtureOnDemand(codes, 0), "prior_")
     with pytest.raises(AttributeError, match="prior_ is not set"):
-        density_of(None, None, "prior_")
-    assert density_of("given", None, "prior_") == "given"
+        density_of(None, "prior_")
+    assert density_of(Fitted("given"), "prior_") == "given"
 
 
 def test_a_mixture_in_each_code_s_unit_is_one_density():
