@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import ClassVar
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from torch import Generator
 
@@ -26,13 +27,13 @@ class Architecture(ABC, BaseEstimator):
     """
 
     @abstractmethod
-    def check(self, n_features: int) -> None:
-        """Check the parameters against the width of rows.
+    def check(self, n_features: int | None = None) -> None:
+        """Check the parameters, against the width of rows where it is known.
 
         Parameters
         ----------
-        n_features : int
-            Number of features.
+        n_features : int or None, default=None
+            Number of features; None before rows are looked at.
 
         Raises
         ------
@@ -73,6 +74,16 @@ class Architecture(ABC, BaseEstimator):
             In float32 on the CPU.
         """
 
+    def patches(self) -> list[np.ndarray] | None:
+        """Return which features belong to each part of the code, if parts have a place.
+
+        Returns
+        -------
+        list of ndarray of int, or None
+            The features of each part; None where codes are of whole rows.
+        """
+        return None
+
 
 class _Convolutions(Architecture):
     """Abstract base of convolutional architectures."""
@@ -81,6 +92,7 @@ class _Convolutions(Architecture):
         "channels": [WIDTHS],
         "kernel_size": [integer("[1, inf)")],
         "n_residual_blocks": [integer("[0, inf)")],
+        "grid": ["boolean"],
         "normalization": [OneOf("group"), None],
     }
 
@@ -88,6 +100,7 @@ class _Convolutions(Architecture):
     kernel_size: int
     n_residual_blocks: int
     normalization: str | None
+    grid: bool
 
     # Name of the parameter that says how rows are laid out.
     _shape_name: ClassVar[str]
@@ -100,13 +113,13 @@ class _Convolutions(Architecture):
     def _is_causal(self) -> bool:
         return bool(getattr(self, "causal", False))
 
-    def check(self, n_features: int) -> None:
-        """Check the parameters against the width of rows.
+    def check(self, n_features: int | None = None) -> None:
+        """Check the parameters, against the width of rows where it is known.
 
         Parameters
         ----------
-        n_features : int
-            Number of features.
+        n_features : int or None, default=None
+            Number of features; None before rows are looked at.
 
         Raises
         ------
@@ -118,7 +131,7 @@ class _Convolutions(Architecture):
         name, shape = self._shape_name, getattr(self, self._shape_name)
         if len(self.channels) == 0:
             raise ValueError("channels must have at least one number. Got none.")
-        if prod(shape) != n_features:
+        if n_features not in (None, prod(shape)):
             raise ValueError(
                 f"X has {n_features} features, but {name}={tuple(shape)!r} is of {prod(shape)} "
                 f"values. Set encoder__{name} to the shape of a row."
@@ -186,9 +199,32 @@ class _Convolutions(Architecture):
             n_encoded=n_encoded,
             n_components=n_components,
             hidden_layer_sizes=hidden_layer_sizes,
+            by_position=self.grid,
             skip=skip,
             generator=generator,
         )
+
+    def patches(self) -> list[np.ndarray] | None:
+        """Return the features of each position of the grid, see `Architecture.patches`.
+
+        Returns
+        -------
+        list of ndarray of int, or None
+            The features of each position, in the order of codes; None without `grid`.
+        """
+        if not self.grid:
+            return None
+        layout, step = self._grid(), 2 ** len(self.channels)
+        shape = (*layout.sizes, layout.n_channels)
+        if not layout.channels_last:
+            shape = (layout.n_channels, *layout.sizes)
+        features = np.arange(prod(shape)).reshape(shape)
+        features = features if layout.channels_last else np.moveaxis(features, 0, -1)
+        counts = [-(-size // step) for size in layout.sizes]
+        return [
+            features[tuple(slice(step * i, step * (i + 1)) for i in place)].ravel()
+            for place in np.ndindex(*counts)
+        ]
 
 
 def _shape_of(description: str, *lengths: int) -> Kind:
@@ -224,6 +260,11 @@ class Convolutional(_Convolutions):
     data_format : {"channels_last", "channels_first"}, default="channels_last"
         Whether the channels of a pixel, or the pixels of a channel, are next to each other in a
         row.
+    grid : bool, default=False
+        Whether each position of the last convolution has a code of its own, as in [2]_, which is
+        for `VQVAETransformer`: ``n_components`` are then so many for each position, ``n_codes`` is
+        the number of positions, row by row of the image, and training starts at principal
+        components of patches.
 
     See Also
     --------
@@ -268,6 +309,7 @@ class Convolutional(_Convolutions):
         n_residual_blocks: int = 0,
         normalization: str | None = None,
         data_format: str = "channels_last",
+        grid: bool = False,
     ) -> None:
         self.image_shape = image_shape
         self.channels = channels
@@ -275,6 +317,7 @@ class Convolutional(_Convolutions):
         self.n_residual_blocks = n_residual_blocks
         self.normalization = normalization
         self.data_format = data_format
+        self.grid = grid
 
     def _grid(self) -> Grid:
         shape, last = tuple(self.image_shape), self.data_format == "channels_last"
@@ -304,6 +347,8 @@ class Convolutional1d(_Convolutions):
         Number of residual blocks after each convolution, see `Convolutional`.
     normalization : {"group"} or None, default=None
         "group" normalises channels in 8 groups, over all time points of a row.
+    grid : bool, default=False
+        Whether each time point of the last convolution has a code of its own, see `Convolutional`.
 
     See Also
     --------
@@ -339,6 +384,7 @@ class Convolutional1d(_Convolutions):
         causal: bool = False,
         n_residual_blocks: int = 0,
         normalization: str | None = None,
+        grid: bool = False,
     ) -> None:
         self.series_shape = series_shape
         self.channels = channels
@@ -346,6 +392,7 @@ class Convolutional1d(_Convolutions):
         self.causal = causal
         self.n_residual_blocks = n_residual_blocks
         self.normalization = normalization
+        self.grid = grid
 
     def _grid(self) -> Grid:
         n_timepoints, *channels = self.series_shape

@@ -287,3 +287,79 @@ def test_an_architecture_of_ones_own():
     np.testing.assert_allclose(model.transform(X), PCA(2).fit_transform(X), atol=1e-5)
     with pytest.raises(ValueError, match="10 features at most"):
         model.fit(np.ones((5, 11)))
+
+
+# -- a code for each position ------------------------------------------------------------------
+
+GRID = Convolutional((8, 8), (6, 8), grid=True)
+
+
+def test_patches_are_the_pixels_of_each_position():
+    """In both layouts, at the edge of odd sizes too, each feature in one patch."""
+    shown = np.arange(7 * 5 * 2).reshape(7, 5, 2)
+    last = Convolutional((7, 5, 2), (4, 4), grid=True).patches()
+    first = Convolutional((2, 7, 5), (4, 4), data_format="channels_first", grid=True).patches()
+    assert len(last) == len(first) == 2 * 2
+    assert set(last[0]) == set(shown[:4, :4].ravel())
+    assert set(last[1]) == set(shown[:4, 4:].ravel())
+    assert set(last[2]) == set(shown[4:, :4].ravel())
+    assert sorted(np.concatenate(last)) == list(range(70))
+    rows = np.random.default_rng(0).normal(size=(7, 5, 2))
+    for one, other in zip(last, first, strict=True):
+        assert set(rows.ravel()[one]) == set(rows.transpose(2, 0, 1).ravel()[other])
+    assert [list(p) for p in Convolutional1d((5,), (2,), grid=True).patches()] == [
+        [0, 1],
+        [2, 3],
+        [4],
+    ]
+    assert Convolutional((8, 8)).patches() is None
+
+
+def test_a_grid_starts_at_k_means_of_principal_components_of_patches(digits):
+    """Where there are as many components as pixels it is k-means of patches."""
+    from sklearn.cluster import KMeans
+
+    how = dict(encoder=Convolutional((8, 8), (6, 8), grid=True), codebook_size=8, max_iter=0)
+    model = VQVAETransformer(64, scale=None, random_state=0, **how).fit(digits)
+    assert model.n_codes_ == 4
+    rows = digits.reshape(-1, 2, 4, 2, 4).transpose(0, 1, 3, 2, 4).reshape(-1, 4, 16)
+    left = sum(KMeans(8, n_init=3, random_state=0).fit(rows[:, i]).inertia_ for i in range(4))
+    expected = 1 - left / np.square(digits - digits.mean(0)).sum()
+    assert model.score(digits) == pytest.approx(expected, abs=0.01)
+    found = model.inverse_transform(model.transform(digits))
+    assert found.shape == digits.shape
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_codes_of_a_grid_see_their_surroundings_alone(digits, shared):
+    """The start's code of a position depends on its patch; training is kept where it is better."""
+    from skae.quantization import VectorQuantization
+
+    how = dict(encoder=GRID, codebook_size=16, encode="codes", random_state=0)
+    how |= dict(quantizer=VectorQuantization(shared=shared), early_stopping=True)
+    start = VQVAETransformer(16, max_iter=0, **how).fit(digits)
+    changed = digits[:200].reshape(-1, 8, 8).copy()
+    changed[:, :4, :4] = 1 - changed[:, :4, :4]
+    codes = [start.transform(rows) for rows in (digits[:200], changed.reshape(-1, 64))]
+    assert (codes[0][:, 1:] == codes[1][:, 1:]).all()
+    assert (codes[0][:, 0] != codes[1][:, 0]).any()
+    trained = VQVAETransformer(16, max_iter=10, **how).fit(digits[:1400])
+    assert trained.score(digits[1400:]) > start.score(digits[1400:]) + 0.005
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (AutoencoderTransformer, {}, "has a code for each position, which is for VQVAE"),
+        (VAETransformer, {}, "has a code for each position, which is for VQVAE"),
+        (VQVAETransformer, dict(n_codes=2), "has 4 positions .* Got n_codes=2"),
+        (VQVAETransformer, dict(n_components=6), "n_components a multiple of it. Got .*=6"),
+        (VQVAETransformer, dict(hidden_layer_sizes=(8,)), "hidden_layer_sizes are dense layers"),
+        (VQVAETransformer, dict(encoder=Convolutional((8, 8), grid=2)), "'grid'"),
+    ],
+)
+def test_what_does_not_go_with_a_grid_is_named(kind, settings, message, digits):
+    """Before any work."""
+    model = kind(**{"n_components": 8, "encoder": GRID, "max_iter": 10**6, **settings})
+    with pytest.raises(ValueError, match=message):
+        model.fit(digits)

@@ -113,6 +113,7 @@ class Beginning(GuardedState, ABC):
         X = check_rows(self, X, reset=not self.__sklearn_is_fitted__())
         if (architecture := self._networks_of) is not None:
             architecture.check(X.shape[1])
+            self._check_patches(architecture.patches())
         self._recipes = self._candidates(X)
         self._recipe = self._recipes[0]
         return X
@@ -130,6 +131,8 @@ class Beginning(GuardedState, ABC):
         check_schedule(self.dropout, "[0, 1)")
         if X_val is not None and not self.early_stopping:
             raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
+        if self._networks_of is not None:
+            self._networks_of.check()
         if self._networks_of is not None and self.decoder is not None:
             raise ValueError(
                 f"decoder must be None with encoder={self.encoder!r}, which makes a decoder that "
@@ -146,6 +149,14 @@ class Beginning(GuardedState, ABC):
     def _is_built_in(self) -> bool:
         """Whether no network is the user's."""
         return self.decoder is None and (self.encoder is None or self._networks_of is not None)
+
+    def _check_patches(self, patches: list[np.ndarray] | None) -> None:
+        """Refuse an architecture whose codes have places where codes are of whole rows."""
+        if patches is not None:
+            raise ValueError(
+                f"encoder={self.encoder!r} has a code for each position, which is for "
+                "VQVAETransformer. Use grid=False."
+            )
 
     def _asks_for_pca(self) -> bool:
         return self.init == "pca" and self._is_built_in

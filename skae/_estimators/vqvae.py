@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import Generator
 
 from .._data.batches import Rows, StreamedRows
+from .._data.centred import CentredRows
 from .._data.codes import (
     check_container,
     check_integer_codes,
@@ -25,7 +26,7 @@ from .._data.codes import (
 from .._data.rows import dense
 from .._data.scaling import Scaling
 from .._inference.integer_codes import decode_integers, look_up
-from .._init.pca import PrincipalAxes, start_at_axes
+from .._init.pca import PrincipalAxes, patch_axes, start_at_axes
 from .._latent.basis import sorted_basis
 from .._latent.density import completed, draw_from_density, fit_gaussian
 from .._latent.noise import ResidualNoise
@@ -386,7 +387,7 @@ default="squared_error"
         self.prior = prior
 
     def _make_core(self, rows: StreamedRows | None) -> Callable[..., Core]:
-        n_parts = count_parts(self.n_codes, self.n_components_)
+        n_parts = self._count_parts(self.n_components_)
         build = partial(
             deepcopy(self._quantization).build,
             n_parts,
@@ -396,8 +397,34 @@ default="squared_error"
         )
         return partial(assembled, build=build)
 
+    @property
+    def _patches(self) -> list[np.ndarray] | None:
+        """The features that each code stands for, where codes have a place."""
+        return self._networks_of.patches() if self._networks_of else None
+
+    def _count_parts(self, k: int) -> int:
+        """Return the number of vectors that a row of k components is cut into."""
+        if self._patches is None:
+            return count_parts(self.n_codes, k)
+        n_places = len(self._patches)
+        if self.n_codes not in ("auto", n_places) or k % n_places:
+            raise ValueError(
+                f"encoder={self.encoder!r} has {n_places} positions with a code each, so n_codes "
+                f"must be {n_places} or 'auto', and n_components a multiple of it. Got "
+                f"n_codes={self.n_codes!r} and n_components={k}."
+            )
+        return n_places
+
+    def _check_patches(self, patches: list[np.ndarray] | None) -> None:
+        if patches is not None and len(self._hidden_widths(self.n_features_in_)):
+            raise ValueError(
+                "hidden_layer_sizes are dense layers, which a code for each position does without. "
+                f"Got {self.hidden_layer_sizes!r}; use 'auto'."
+            )
+
     def _divisible(self, k: int, most: int) -> int:
-        n = 1 if isinstance(self.n_codes, str) else int(self.n_codes)
+        n = len(self._patches) if self._patches else self.n_codes
+        n = 1 if isinstance(n, str) else int(n)
         return min(-(-k // n), max(most // n, 1)) * n
 
     def _size_of_codebooks(self, rows: StreamedRows | None) -> int:
@@ -424,7 +451,7 @@ default="squared_error"
 
     def _check_codes(self, quantization: Quantization) -> None:
         k = self.n_components
-        code_dim = None if k is None or k < 1 else int(k) // count_parts(self.n_codes, int(k))
+        code_dim = None if k is None or k < 1 else int(k) // self._count_parts(int(k))
         quantization.check(self._largest_codebook(), code_dim)
 
     @property
@@ -444,8 +471,11 @@ default="squared_error"
         rows: StreamedRows,
         generator: Generator,
     ) -> None:
-        if axes is not None:
-            axes = axes.shared_out(count_parts(self.n_codes, len(axes.variances)))
+        if axes is not None and self._patches is not None:
+            n_each = self.n_components_ // len(self._patches)
+            axes = patch_axes(CentredRows(rows.X, scaling), self._patches, n_each)
+        elif axes is not None:
+            axes = axes.shared_out(self._count_parts(len(axes.variances)))
         start_at_axes(core, axes, self._recipe.loss, scaling)
 
     def _start_codes(self, core: Any, rows: StreamedRows, generator: Generator) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,6 +152,37 @@ def principal_axes(rows: CentredRows, n_components: int, constant: np.ndarray) -
     left_out = n_features - k
     residual = max(total / rows.n_kept - variances.sum(), 0.0) / left_out if left_out else 0.0
     return PrincipalAxes(components, variances, residual)
+
+
+def patch_axes(rows: CentredRows, patches: Sequence[np.ndarray], n_each: int) -> PrincipalAxes:
+    """Compute principal axes of parts of the features, those of the first part first.
+
+    Parameters
+    ----------
+    rows : CentredRows of shape (n_samples, n_features)
+        The rows.
+    patches : sequence of ndarray of int
+        The features of each part.
+    n_each : int
+        Number of axes for each; more than there are features are filled up with zeros.
+    """
+    shape = len(patches), n_each
+    components, variances = np.zeros((*shape, rows.shape[1])), np.zeros(shape)
+    products = [np.zeros((len(patch), len(patch))) for patch in patches]
+    for block in rows.blocks():
+        for patch, product in zip(patches, products, strict=True):
+            product += block[:, patch].T @ block[:, patch]
+    for i, (patch, product) in enumerate(zip(patches, products, strict=True)):
+        squares, axes = _leading(torch.from_numpy(product), min(n_each, len(patch)))
+        varies = (squares > len(product) * np.finfo(np.float64).eps * squares.max()).numpy()
+        axes = axes.numpy() * varies[:, None]
+        axes = axes * signs_of(axes)[:, None]
+        components[i, : len(axes), patch] = axes.T
+        variances[i, : len(axes)] = squares.numpy() * varies / rows.n_kept
+    left_out = rows.sum_of_squares / rows.n_kept - variances.sum()
+    n_left = max(rows.shape[1] - len(patches) * n_each, 1)
+    residual = max(left_out, 0.0) / n_left
+    return PrincipalAxes(components.reshape(-1, rows.shape[1]), variances.ravel(), float(residual))
 
 
 def _decompose(rows: CentredRows, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -198,8 +198,8 @@ class ConvolutionalNetwork(Network):
         How rows are laid out.
     before : list of torch.nn.Module
         What rows go through before the perceptron.
-    dense : MLP
-        The perceptron, without a linear path.
+    dense : MLP or None
+        The perceptron, without a linear path; None for none.
     after : list of torch.nn.Module
         What its output goes through.
     skip : bool
@@ -217,7 +217,7 @@ class ConvolutionalNetwork(Network):
         n_out: int,
         grid: Grid,
         before: Sequence[nn.Module],
-        dense: MLP,
+        dense: MLP | None,
         after: Sequence[nn.Module],
         *,
         skip: bool,
@@ -226,7 +226,7 @@ class ConvolutionalNetwork(Network):
         super().__init__(n_in, n_out)
         self.grid = grid
         self.before, self.dense, self.after = nn.Sequential(*before), dense, nn.Sequential(*after)
-        self.mask_widths = dense.mask_widths
+        self.mask_widths = dense.mask_widths if dense else []
         self.linear = linear(n_in, n_out, generator) if skip else None
         if skip:
             nn.init.zeros_(self._last().weight)
@@ -239,14 +239,16 @@ class ConvolutionalNetwork(Network):
 
     def forward(self, x: Tensor, masks: Tensor | None = None) -> Tensor:
         """Map rows (batch, n_in) to (batch, n_out), the perceptron's units times `masks`."""
-        y: Tensor = self.after(self.dense(self.before(x * self.used_in), masks)) * self.used_out
+        h = self.before(x * self.used_in)
+        h = h if self.dense is None else self.dense(h, masks)
+        y: Tensor = self.after(h) * self.used_out
         return y if self.linear is None else self.linear(x) + y
 
     def _last(self) -> Any:
         """Return the last layer of the nonlinear path."""
-        if convolutions := convolutions_of(self.after):
-            return convolutions[-1].convolution
-        return self.dense.layers[-1] if len(self.dense.layers) else self.dense.linear
+        if self.dense is not None and not convolutions_of(self.after):
+            return self.dense.layers[-1] if len(self.dense.layers) else self.dense.linear
+        return convolutions_of(self)[-1].convolution
 
     def no_decay(self) -> list[Tensor]:
         """Return the weights of the linear path."""
@@ -327,6 +329,7 @@ def convolutional_pair(
     n_encoded: int,
     n_components: int,
     hidden_layer_sizes: Sequence[int],
+    by_position: bool = False,
     skip: bool,
     generator: Generator,
 ) -> tuple[ConvolutionalNetwork, ConvolutionalNetwork]:
@@ -345,6 +348,8 @@ def convolutional_pair(
         Widths of the encoder's output and of a code.
     hidden_layer_sizes : sequence of int
         Hidden layers between convolutions and codes; in reverse order in the decoder.
+    by_position : bool, default=False
+        Whether there are no dense layers, and each position has its own part of the code.
     skip : bool
         Whether there are linear paths.
     generator : torch.Generator
@@ -361,25 +366,37 @@ def convolutional_pair(
     channels, sizes = [grid.n_channels, *stack.channels], stack.sizes(grid)
     n_features, widths = prod(grid.sizes) * grid.n_channels, list(hidden_layer_sizes)
     inner = Grid(sizes[-1], channels[-1], channels_last=False)
-    n_inner = prod(inner.sizes) * inner.n_channels
+    n_positions, n_inner = prod(inner.sizes), prod(inner.sizes) * inner.n_channels
+    how: Any = {"skip": skip, "generator": generator}
+    plain: Any = {"causal": stack.causal, "generator": generator}
+
     before: list[nn.Module] = [_Reshaped(grid, flat=False)]
     for i in range(1, len(sizes)):
         before += stack.level(channels[i - 1], channels[i], sizes[i], generator, stride=2)
-    dense = MLP(n_inner, n_encoded, widths, stack.activation, generator=generator)
-    before.append(_Reshaped(inner, flat=True))
-    how: Any = {"skip": skip, "generator": generator}
+    dense = None
+    if by_position:
+        places = inner._replace(n_channels=n_encoded // n_positions, channels_last=True)
+        before.append(Convolution(channels[-1], places.n_channels, 1, sizes[-1], **plain))
+        before.append(_Reshaped(places, flat=True))
+    else:
+        dense = MLP(n_inner, n_encoded, widths, stack.activation, generator=generator)
+        before.append(_Reshaped(inner, flat=True))
     encoder = ConvolutionalNetwork(n_features, n_encoded, grid, before, dense, [], **how)
 
-    dense = MLP(n_components, n_inner, widths[::-1], stack.activation, generator=generator)
-    after: list[nn.Module] = [_Reshaped(inner, flat=False), ACTIVATIONS[stack.activation]()]
+    before = []
+    if by_position:
+        places = places._replace(n_channels=n_components // n_positions)
+        before.append(_Reshaped(places, flat=False))
+        before.append(Convolution(places.n_channels, channels[-1], 1, sizes[-1], **plain))
+    else:
+        dense = MLP(n_components, n_inner, widths[::-1], stack.activation, generator=generator)
+    after: list[nn.Module] = [] if by_position else [_Reshaped(inner, flat=False)]
+    after.append(ACTIVATIONS[stack.activation]())
     for i in range(len(sizes) - 1, 0, -1):
         after.append(nn.Upsample(sizes[i - 1]))
         if i > 1:
             after += stack.level(channels[i], channels[i - 1], sizes[i - 1], generator)
-    width, causal = stack.kernel_size, stack.causal
-    last = Convolution(
-        channels[1], channels[0], width, sizes[0], causal=causal, generator=generator
-    )
-    after += [last, _Reshaped(grid, flat=True)]
-    decoder = ConvolutionalNetwork(n_components, n_features, grid, [], dense, after, **how)
+    after.append(Convolution(channels[1], channels[0], stack.kernel_size, sizes[0], **plain))
+    after.append(_Reshaped(grid, flat=True))
+    decoder = ConvolutionalNetwork(n_components, n_features, grid, before, dense, after, **how)
     return encoder, decoder

@@ -12,7 +12,7 @@ from skae._data import rows as row_blocks
 from skae._data.centred import CentredRows
 from skae._data.scaling import fit_scaling
 from skae._init import pca as module
-from skae._init.pca import principal_axes
+from skae._init.pca import patch_axes, principal_axes
 
 
 def axes_of(X, k):
@@ -131,3 +131,23 @@ def test_constant_features_have_loadings_of_exactly_zero(digits):
 
     assert constant.any()
     assert not axes.components[:, constant].any()
+
+
+def test_axes_of_patches_are_those_of_each_part():
+    """Each part's are scikit-learn's, of orthonormal rows that are zero elsewhere."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 7)) @ rng.normal(size=(7, 7))
+    patches = [np.array([0, 2, 4, 6]), np.array([1, 5]), np.array([3])]
+    scaling = fit_scaling(X, "global")
+    axes = patch_axes(CentredRows(X, scaling), patches, 3)
+    assert axes.components.shape == (9, 7)
+    for i, patch in enumerate(patches):
+        pca = PCA(min(3, len(patch))).fit((X / scaling.scale)[:, patch])
+        found = axes.components[3 * i : 3 * i + len(pca.components_)]
+        expected = pca.components_ * np.sign((found[:, patch] * pca.components_).sum(1))[:, None]
+        np.testing.assert_allclose(found[:, patch], expected, atol=1e-10)
+        np.testing.assert_allclose(
+            axes.variances[3 * i : 3 * i + len(found)], pca.explained_variance_ * 79 / 80
+        )
+        assert (np.delete(found, patch, axis=1) == 0).all()
+    assert (axes.components[[5, 7, 8]] == 0).all()
