@@ -296,9 +296,11 @@ class Beginning(GuardedState, ABC):
 
     def _step_size(self, n_features: int) -> Any:
         """Return the learning rate, a number or a schedule."""
-        custom = self.encoder is not None or self.decoder is not None
-        widths = self._hidden_widths(n_features)
-        return step_size(self.learning_rate, widths, n_features, custom=custom)
+        kind = {
+            "custom": not self._is_built_in,
+            "architecture": self._networks_of is not None,
+        }
+        return step_size(self.learning_rate, self._hidden_widths(n_features), n_features, **kind)
 
     def _hidden_widths(self, n_features: int) -> list[int]:
         """Return the widths of hidden layers; "auto" is none beside those of an architecture."""

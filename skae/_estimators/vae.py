@@ -139,7 +139,7 @@ class VAETransformer(LinearView):
         Step size of schedule-free Adam, which averages weights and needs no decay; fixed, or on a
         schedule such as `skae.objectives.CosineDecay`, whose progress is counted in epochs of
         `max_iter`. "auto" is 0.02 for hidden layers of 64 units or fewer, and a quarter of that for
-        each eightfold width; 0.0025 with networks of your own.
+        each eightfold width; 0.005 for another architecture, 0.0025 with networks of your own.
     dropout : float or Schedule, default=0.0
         Probability in [0, 1) that a hidden unit is switched off for a row and step of training; the
         linear path has no dropout. Networks of your own bring their own.

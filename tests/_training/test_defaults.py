@@ -34,6 +34,7 @@ def test_the_step_size_falls_with_the_widest_layer(widths, n_features, expected)
     """It is 0.02 up to 64 units, a quarter for eight times as many, and 0.0025 for users' nets."""
     assert step_size("auto", widths, n_features, custom=False) == pytest.approx(expected, rel=1e-12)
     assert step_size("auto", widths, n_features, custom=True) == 0.0025
+    assert step_size("auto", widths, n_features, custom=False, architecture=True) == 0.005
     if not widths:
         same = step_size("auto", hidden_widths("auto", n_features), n_features, custom=False)
         assert same == pytest.approx(expected, rel=1e-12)
