@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..modules import Core
 from ..objectives import Buffers, Term
+from ..objectives._checks import is_built_in
 from ..objectives._objective import FORMULAS, bound_by
 from .layers import multiplied, write_gains, write_network
 from .program import Call, Program, Signal
@@ -218,13 +219,20 @@ class Passes:
         self._totals = [
             (total, weights[i] * factor) for i, term in steps.bound for total, factor in term.totals
         ]
-        self._core = core
+        self._core, self._terms = core, terms
 
     @cached_property
     def replay(self) -> Call:
-        """What makes the calls: one by one, or on CUDA as one launch if autograd has no part."""
-        captures = self.x.device.type == "cuda" and self._core.shows_layers
+        """What makes the calls: one by one, or on CUDA as one launch, see `_is_capturable`."""
+        captures = self.x.device.type == "cuda" and self._is_capturable
         return self.captured() if captures else self._program.replay
+
+    @property
+    def _is_capturable(self) -> bool:
+        """Whether autograd has no part, nor has code of the user's, which is to run each time."""
+        parts = [*self._terms, *(getattr(term, "term", None) for term in self._terms)]
+        parts += [getattr(self._core, name, None) for name in ("code_activation", "quantizer")]
+        return self._core.shows_layers and all(is_built_in(p) for p in parts if p is not None)
 
     def captured(self) -> Call:
         """Return what makes the calls as one launch, a CUDA graph."""

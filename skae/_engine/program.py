@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from ..modules import _custom
 from .kernels import is_faster_by_onednn, onednn_product
 
 Call = Callable[[], Any]
+
+# CUDA allows one capture at a time in a process, and fits may run side by side in threads.
+_CAPTURING = threading.Lock()
 
 
 class Signal(NamedTuple):
@@ -121,14 +125,15 @@ class Program:
         is `changed` by them is put back.
         """
         before = [tensor.clone() for tensor in changed]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            self.replay()
-        torch.cuda.current_stream().wait_stream(side)
-        for tensor, saved in zip(changed, before, strict=True):
-            tensor.copy_(saved)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self.replay()
+        with _CAPTURING, torch.cuda.device(self.like.device):  # streams are the current device's
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                self.replay()
+            torch.cuda.current_stream().wait_stream(side)
+            for tensor, saved in zip(changed, before, strict=True):
+                tensor.copy_(saved)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                self.replay()
         return graph.replay

@@ -53,7 +53,8 @@ def isolated_state(
 def _global_generators(device: torch.device) -> list[Generator]:
     generators = [torch.default_generator]
     if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index or 0])
+        index = torch.cuda.current_device() if device.index is None else device.index
+        generators.append(torch.cuda.default_generators[index])
     return generators
 
 

@@ -70,7 +70,8 @@ class ScheduleFreeAdam:
             parameter.grad = gradient.view(parameter.shape)
         self._iterate, self._average = torch.zeros_like(self.weights), self.weights.clone()
         self._decayed = self._iterate[:n_decayed], self.weights[:n_decayed]
-        self._second, self._n_steps = torch.zeros_like(self.weights), self.weights.new_zeros(())
+        self._second = torch.zeros_like(self.weights)
+        self._n_steps = torch.zeros((), device=device, dtype=torch.float32)  # CUDA reads no other
         counts = torch.zeros(3, device="cpu", dtype=torch.float64)
         self.state = [self._iterate, self._second, counts]
         self.set(0.0, 0.0, None)

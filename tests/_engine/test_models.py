@@ -576,12 +576,13 @@ def test_a_replayed_graph_of_the_calls_is_the_step(kind, monkeypatch):
             replay(program)
 
     @contextmanager
-    def capture(graph):
+    def capture(graph, **how):
         capturing.append(graph)
         yield
         capturing.pop()
 
     stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda side: nullcontext())
@@ -602,6 +603,58 @@ def test_a_replayed_graph_of_the_calls_is_the_step(kind, monkeypatch):
     assert len(graphs) == 5
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "vqvae"])
+def test_graphs_on_a_device(kind, monkeypatch):
+    """A replayed CUDA graph does what its calls do one by one, and what autograd does."""
+    core, terms = {
+        "autoencoder": (make_autoencoder(ordered=True), [SquaredError(), L1(LinearWarmup())]),
+        "vae": (make_vae(Gaussian()), [Gaussian(), KLDivergence()]),
+        "vqvae": (make_vqvae(), [SquaredError(), Commitment()]),
+    }[kind]
+    core, objective, how = core.cuda(), Objective(*terms), dict(x=rows().cuda(), dropout=0.2)
+    capture, captured = Passes.captured, []
+    monkeypatch.setattr(
+        Passes, "captured", lambda passes: captured.append(passes) or capture(passes)
+    )
+    assert_agree(core, objective, **how)
+    assert captured
+    found = run(compiled, core, objective, **how)
+    monkeypatch.setattr(Passes, "_is_capturable", False)
+    for one, other in zip(found, run(compiled, core, objective, **how), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+class Counted(SquaredError):
+    """A term of the user's, which counts its calls."""
+
+    def bind(self, buffers):
+        """Count, and do what is done otherwise."""
+        add, self.calls = super().bind(buffers), 0
+
+        def run():
+            self.calls += 1
+            add()
+
+        return run
+
+
+@pytest.mark.parametrize(
+    ("loss", "code_activation", "expected"),
+    [
+        (SquaredError(), TopK(2), True),
+        (raw(Bernoulli()), None, True),
+        (Counted(), None, False),
+        (SquaredError(), type("Own", (TopK,), {"__module__": "own"})(2), False),
+    ],
+)
+def test_code_of_the_users_is_not_captured(loss, code_activation, expected):
+    """A graph would leave out what it does beside tensors: it is called once for each batch."""
+    core = make_autoencoder(code_activation)
+    step = compiled(core, Objective(loss), generator(), learning_rate=0.1)
+    assert step._gradients.passes(3)._is_capturable == expected
 
 
 def test_a_rank_without_rows_updates_as_the_others_do(monkeypatch):

@@ -10,6 +10,7 @@ import torch
 
 from skae._latent.density import draw_gaussian, fit_gaussian, whitened_normals
 from skae._runtime.device import resolve_device
+from skae._runtime.isolation import seed_alike
 from skae._runtime.modes import flushed_denormals, own_modes
 from skae._runtime.random import make_generator
 from skae._runtime.threads import threads_for
@@ -91,6 +92,20 @@ def test_devices_are_resolved_or_refused_in_words():
     for name in ("toaster", "mps", "meta", "cuda:99"):
         with pytest.raises(ValueError, match=f"device='{name}' cannot be used"):
             resolve_device(name)
+
+
+@pytest.mark.parametrize(("name", "seeded"), [("cuda", 1), ("cuda:0", 0), ("cuda:1", 1)])
+def test_a_device_without_a_number_is_the_current_one(name, seeded, monkeypatch):
+    """The generator is seeded that networks there draw from; two devices are played here."""
+    generators = [torch.Generator() for _ in range(2)]
+    before = [generator.initial_seed() for generator in generators]
+    monkeypatch.setattr(torch.cuda, "default_generators", generators)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    state = torch.get_rng_state()
+    seed_alike(torch.device(name))
+    torch.set_rng_state(state)
+    before[seeded] = 0
+    assert [generator.initial_seed() for generator in generators] == before
 
 
 @pytest.mark.usefixtures("two_threads")
