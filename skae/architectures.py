@@ -146,12 +146,23 @@ class _Convolutions(Architecture):
             raise ValueError(
                 f"kernel_size must be odd, so that kernels have a middle. Got {self.kernel_size}."
             )
-        for n_channels in self.channels if self.normalization else ():
+        if self.normalization is not None:
+            self._check_groups()
+
+    def _check_groups(self) -> None:
+        for i, n_channels in enumerate(self.channels, start=1):
             if n_channels % N_GROUPS:
                 raise ValueError(
                     f"normalization='group' makes {N_GROUPS} groups, which do not divide "
                     f"{n_channels} of channels={tuple(self.channels)!r}. Use multiples of "
                     f"{N_GROUPS}, or normalization=None."
+                )
+            n_positions = prod(-(-size // 2**i) for size in self._grid().sizes)
+            if n_positions * n_channels == N_GROUPS:
+                raise ValueError(
+                    f"normalization='group' makes groups of one value of the {n_channels} channels "
+                    f"at the one position of convolution {i}, which would all be zero. Use more "
+                    "channels there, fewer convolutions, or normalization=None."
                 )
 
     def build(
@@ -256,7 +267,8 @@ class Convolutional(_Convolutions):
         Number of residual blocks after each convolution ([2]_, section 4.1): a convolution and one
         of width 1 that starts at zero, added to what they are given.
     normalization : {"group"} or None, default=None
-        "group" normalises channels in 8 groups ([3]_), row by row.
+        "group" normalises channels in 8 groups ([3]_), row by row. `dropout` of the estimator is
+        of dense hidden layers alone.
     data_format : {"channels_last", "channels_first"}, default="channels_last"
         Whether the channels of a pixel, or the pixels of a channel, are next to each other in a
         row.

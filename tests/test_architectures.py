@@ -232,7 +232,11 @@ def test_estimator_checks(estimator, check):
         (Convolutional1d((4, 4, 4)), "'series_shape'"),
         (Convolutional1d((2, 32)), "kernel_size=3 is wider"),
         (Convolutional1d((64,), causal="no"), "'causal'"),
-        (Convolutional, "The encoder must be a torch.nn.Module or a callable"),
+        (Convolutional, r"encoder=Convolutional is a class.* Pass Convolutional\(...\)"),
+        (
+            Convolutional((8, 8), (8, 8, 8), normalization="group"),
+            "groups of one value of the 8 channels at the one position of convolution 3",
+        ),
         (3, "'encoder' .*Architecture"),
     ],
 )
@@ -270,8 +274,8 @@ def test_an_architecture_of_ones_own():
         def __init__(self, factor=2):
             self.factor = factor
 
-        def check(self, n_features):
-            if n_features > 10:
+        def check(self, n_features=None):
+            if n_features and n_features > 10:
                 raise ValueError(f"Wide takes 10 features at most. Got {n_features}.")
 
         def build(self, *, n_features, n_encoded, n_components, activation, skip, **how):
@@ -287,6 +291,88 @@ def test_an_architecture_of_ones_own():
     np.testing.assert_allclose(model.transform(X), PCA(2).fit_transform(X), atol=1e-5)
     with pytest.raises(ValueError, match="10 features at most"):
         model.fit(np.ones((5, 11)))
+
+
+class Mistaken(Architecture):
+    """An architecture whose networks are not what they should be."""
+
+    def __init__(self, make=None):
+        self.make = make
+
+    def check(self, n_features=None):
+        """Find nothing wrong."""
+
+    def build(self, *, n_features, n_encoded, n_components, **how):
+        """Return what `make` makes of three widths."""
+        return self.make(n_features, n_encoded, n_components)
+
+
+def networks(n_in, n_code, n_out):
+    """Return two perceptrons."""
+    from skae.modules import MLP
+
+    return MLP(n_in, n_code, [], skip=True), MLP(n_code, n_out, [], skip=True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n, m, k: networks(n, m + 1, n),
+        lambda n, m, k: networks(n, k, n - 1),
+        lambda n, m, k: networks(n, k, n)[0],
+        lambda n, m, k: None,
+        lambda n, m, k: (torch.nn.Linear(n, m), torch.nn.Linear(k, n)),
+    ],
+)
+def test_networks_that_do_not_fit_are_named(make):
+    """By their widths, whatever the estimator."""
+    X = np.random.default_rng(0).normal(size=(30, 6))
+    message = r"must return an encoder and a decoder, .*\(6, 2\) and \(2, 6\), but returned"
+    with pytest.raises(ValueError, match=message):
+        AutoencoderTransformer(2, encoder=Mistaken(make), max_iter=1).fit(X)
+
+
+def test_building_is_isolated_and_repeated():
+    """What draws from torch's generator follows `random_state` and leaves the generator alone."""
+    from skae.modules import Network
+
+    class Plain(Network):
+        def __init__(self, n_in, n_out):
+            super().__init__(n_in, n_out)
+            self.layer = torch.nn.Linear(n_in, n_out)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    def make(n, m, k):
+        return [Plain(n, m), Plain(k, n).double()]
+
+    X = np.random.default_rng(0).normal(size=(30, 6))
+    before = torch.random.get_rng_state()
+    model = AutoencoderTransformer(2, encoder=Mistaken(make), init="random", **QUICK)
+    codes = [model.fit(X).transform(X) for _ in range(2)]
+    assert np.array_equal(*codes)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_equal_architectures_go_on(waves):
+    """Lists, tuples and NumPy's integers of the same numbers are the same channels."""
+    model = AutoencoderTransformer(2, encoder=Convolutional1d((12, 2), (4, 6)), **QUICK)
+    model.fit(waves).set_params(warm_start=True)
+    for channels in ([4, 6], np.array([4, 6])):
+        model.set_params(encoder__channels=channels).fit(waves)
+    with pytest.raises(ValueError, match="cannot go on"):
+        model.set_params(encoder__channels=(4, 8)).fit(waves)
+
+
+def test_borders_that_never_vary_do_not_shift_a_random_start(digits):
+    """Of zeros and ones, outputs start near the mean of the pixels that vary."""
+    binary = (digits > 0.5).astype(float)
+    how = dict(init="random", loss="bernoulli", max_iter=0, random_state=0)
+    model = AutoencoderTransformer(4, encoder=IMAGES, **how).fit(binary)
+    varies = np.ptp(binary, axis=0) > 0
+    found = model.inverse_transform(model.transform(binary))[:, varies].mean()
+    assert found == pytest.approx(binary[:, varies].mean(), abs=0.15)
 
 
 # -- a code for each position ------------------------------------------------------------------
@@ -347,11 +433,24 @@ def test_codes_of_a_grid_see_their_surroundings_alone(digits, shared):
     assert trained.score(digits[1400:]) > start.score(digits[1400:]) + 0.005
 
 
+def test_a_grid_needs_few_rows(digits):
+    """By default as many components as divide among positions; parts as many as one needs."""
+    how = dict(encoder=GRID, codebook_size=8, **QUICK)
+    assert VQVAETransformer(**how).fit(digits[:30]).n_components_ == 28
+    model = VQVAETransformer(64, **how).partial_fit(digits[:20])
+    assert model.partial_fit(digits[20:40]).score(digits) > 0
+    with pytest.raises(ValueError, match="n_components=16 must be less"):
+        VQVAETransformer(64, **how).partial_fit(digits[:15])
+    robust = VQVAETransformer(8, loss="huber", **how).fit(digits)
+    assert robust.score(digits) > 0.3
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
         (AutoencoderTransformer, {}, "has a code for each position, which is for VQVAE"),
         (VAETransformer, {}, "has a code for each position, which is for VQVAE"),
+        (VQVAETransformer, dict(n_components=0.9), "n_components must be a number with a code"),
         (VQVAETransformer, dict(n_codes=2), "has 4 positions .* Got n_codes=2"),
         (VQVAETransformer, dict(n_components=6), "n_components a multiple of it. Got .*=6"),
         (VQVAETransformer, dict(hidden_layer_sizes=(8,)), "hidden_layer_sizes are dense layers"),

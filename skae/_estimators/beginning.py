@@ -113,7 +113,7 @@ class Beginning(GuardedState, ABC):
         X = check_rows(self, X, reset=not self.__sklearn_is_fitted__())
         if (architecture := self._networks_of) is not None:
             architecture.check(X.shape[1])
-            self._check_patches(architecture.patches())
+            self._check_patches()
         self._recipes = self._candidates(X)
         self._recipe = self._recipes[0]
         return X
@@ -131,6 +131,11 @@ class Beginning(GuardedState, ABC):
         check_schedule(self.dropout, "[0, 1)")
         if X_val is not None and not self.early_stopping:
             raise ValueError("X_val is given, but early_stopping=False makes no use of it.")
+        if isinstance(self.encoder, type) and hasattr(self.encoder, "patches"):
+            raise ValueError(
+                f"encoder={self.encoder.__name__} is a class, and an architecture must be an "
+                f"object. Pass {self.encoder.__name__}(...), with the shape of a row."
+            )
         if self._networks_of is not None:
             self._networks_of.check()
         if self._networks_of is not None and self.decoder is not None:
@@ -146,13 +151,18 @@ class Beginning(GuardedState, ABC):
         return self.encoder if isinstance(self.encoder, Architecture) else None
 
     @property
+    def _patches(self) -> list[np.ndarray] | None:
+        """The features that each part of the code stands for, where parts have a place."""
+        return self._networks_of.patches() if self._networks_of else None
+
+    @property
     def _is_built_in(self) -> bool:
         """Whether no network is the user's."""
         return self.decoder is None and (self.encoder is None or self._networks_of is not None)
 
-    def _check_patches(self, patches: list[np.ndarray] | None) -> None:
+    def _check_patches(self) -> None:
         """Refuse an architecture whose codes have places where codes are of whole rows."""
-        if patches is not None:
+        if self._patches is not None:
             raise ValueError(
                 f"encoder={self.encoder!r} has a code for each position, which is for "
                 "VQVAETransformer. Use grid=False."
@@ -258,7 +268,7 @@ class Beginning(GuardedState, ABC):
         """Return a number of components, and the share of the variance that the first need."""
         fraction, most = self._score_to_reach(), min(X.shape)
         counted = fraction is None and self.n_components is not None
-        return int(self.n_components) if counted else most, fraction
+        return int(self.n_components) if counted else self._divisible(most, most), fraction
 
     def _divisible(self, k: int, most: int) -> int:
         """Return a number of components, about k, that a network can have."""
@@ -345,4 +355,7 @@ def same(wanted: Any, fitted: Any) -> bool:
     """Return whether a parameter still is what it was; networks are the same if they are one."""
     if wanted is fitted or _is_network(wanted) or _is_network(fitted):
         return wanted is fitted
+    if isinstance(wanted, BaseEstimator) and type(wanted) is type(fitted):
+        parts = wanted.get_params(deep=False), fitted.get_params(deep=False)
+        return all(same(parts[0][name], parts[1][name]) for name in parts[0])
     return repr(wanted) == repr(fitted) or np.array_equal(wanted, fitted)

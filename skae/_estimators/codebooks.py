@@ -32,14 +32,24 @@ _STARTING = "start", "nearest", "lookup"
 _LEAST_USE = 0.1
 
 
-def count_parts(n_codes: int | str, k: int) -> int:
+def count_parts(n_codes: int | str, k: int, n_places: int | None = None) -> int:
     """Return the number of vectors that a row of k components is cut into, a divisor of k.
+
+    Where codes have places, it is the number of these.
 
     Raises
     ------
     ValueError
-        If `n_codes` is not one.
+        If `n_codes` is not one, or is not that of places.
     """
+    if n_places is not None:
+        if n_codes not in ("auto", n_places) or k % n_places:
+            raise ValueError(
+                f"The encoder has {n_places} positions with a code each, so n_codes must be "
+                f"{n_places} or 'auto', and n_components a multiple of it. Got n_codes={n_codes!r} "
+                f"and n_components={k}."
+            )
+        return n_places
     if not isinstance(n_codes, str):
         if k % n_codes:
             raise ValueError(

@@ -262,9 +262,10 @@ class Fitting(Beginning):
         first = not self.__sklearn_is_fitted__()
         X = self._enter(X)
         n_components = self.n_components or 0
-        if first and self._recipe.starts_at_pca and X.shape[0] < n_components:
+        n_axes = n_components // (len(self._patches) if self._patches else 1)
+        if first and self._recipe.starts_at_pca and X.shape[0] < n_axes:
             raise ValueError(
-                f"n_components={n_components} must be less or equal to the batch number of samples "
+                f"n_components={n_axes} must be less or equal to the batch number of samples "
                 f"{X.shape[0]} for the first partial_fit call, which fixes the PCA start. Pass "
                 "more rows first, or use init='random'."
             )

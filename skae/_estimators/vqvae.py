@@ -27,6 +27,7 @@ from .._data.rows import dense
 from .._data.scaling import Scaling
 from .._inference.integer_codes import decode_integers, look_up
 from .._init.pca import PrincipalAxes, patch_axes, start_at_axes
+from .._init.robust_pca import robust_axes, without_outliers
 from .._latent.basis import sorted_basis
 from .._latent.density import completed, draw_from_density, fit_gaussian
 from .._latent.noise import ResidualNoise
@@ -397,30 +398,36 @@ default="squared_error"
         )
         return partial(assembled, build=build)
 
-    @property
-    def _patches(self) -> list[np.ndarray] | None:
-        """The features that each code stands for, where codes have a place."""
-        return self._networks_of.patches() if self._networks_of else None
-
     def _count_parts(self, k: int) -> int:
         """Return the number of vectors that a row of k components is cut into."""
-        if self._patches is None:
-            return count_parts(self.n_codes, k)
-        n_places = len(self._patches)
-        if self.n_codes not in ("auto", n_places) or k % n_places:
-            raise ValueError(
-                f"encoder={self.encoder!r} has {n_places} positions with a code each, so n_codes "
-                f"must be {n_places} or 'auto', and n_components a multiple of it. Got "
-                f"n_codes={self.n_codes!r} and n_components={k}."
-            )
-        return n_places
+        n_places = len(self._patches) if self._patches else None
+        return count_parts(self.n_codes, k, n_places)
 
-    def _check_patches(self, patches: list[np.ndarray] | None) -> None:
-        if patches is not None and len(self._hidden_widths(self.n_features_in_)):
+    def _check_patches(self) -> None:
+        if self._patches is None:
+            return
+        if self._score_to_reach() is not None:
+            raise ValueError(
+                "n_components must be a number with a code for each position, so many for each of "
+                f"them. Got {self.n_components!r}."
+            )
+        if len(self._hidden_widths(self.n_features_in_)):
             raise ValueError(
                 "hidden_layer_sizes are dense layers, which a code for each position does without. "
                 f"Got {self.hidden_layer_sizes!r}; use 'auto'."
             )
+
+    def _principal_axes(self, X: Any, scaling: Scaling) -> PrincipalAxes | None:
+        if self._patches is None:
+            return super()._principal_axes(X, scaling)
+        self.n_components_, _ = self._wanted_components(X)
+        n_each = self.n_components_ // self._count_parts(self.n_components_)
+        if not self._recipe.starts_at_pca:
+            return None
+        rows = CentredRows(X, scaling)
+        if self._recipe.loss.is_robust:
+            rows = without_outliers(X, scaling, robust_axes(X, scaling, min(n_each, *X.shape)))
+        return patch_axes(rows, self._patches, n_each)
 
     def _divisible(self, k: int, most: int) -> int:
         n = len(self._patches) if self._patches else self.n_codes
@@ -471,10 +478,7 @@ default="squared_error"
         rows: StreamedRows,
         generator: Generator,
     ) -> None:
-        if axes is not None and self._patches is not None:
-            n_each = self.n_components_ // len(self._patches)
-            axes = patch_axes(CentredRows(rows.X, scaling), self._patches, n_each)
-        elif axes is not None:
+        if axes is not None and self._patches is None:
             axes = axes.shared_out(self._count_parts(len(axes.variances)))
         start_at_axes(core, axes, self._recipe.loss, scaling)
 

@@ -6,6 +6,7 @@ from ._causal import CausalAutoencoder, CausalOutput
 from ._core import Core
 from ._finite_scalar import FiniteScalarQuantizer
 from ._mlp import MLP, MirroredLinear, MirroredMLP
+from ._network import Network
 from ._quantizers import Quantizer, VectorQuantizer, perplexity
 from ._vae import VAE, VAEOutput
 from ._vqvae import VQVAE, VQVAEOutput
@@ -22,6 +23,7 @@ __all__ = [
     "FiniteScalarQuantizer",
     "MirroredLinear",
     "MirroredMLP",
+    "Network",
     "Quantizer",
     "VAEOutput",
     "VQVAEOutput",

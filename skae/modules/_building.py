@@ -65,13 +65,14 @@ def build_core(
     Raises
     ------
     ValueError
-        If a custom part returns another shape than it must, or is to be tied.
+        If a custom part, or a network of a pair, returns another shape than it must, or is to be
+        tied.
     """
     check_tied_weights(tied_weights, encoder, decoder)
     widths = list(hidden_layer_sizes)
     if pair is not None:
-        return make(
-            *pair(
+        with isolated_state(generator, torch.float32):
+            made = pair(
                 n_features=n_features,
                 n_encoded=n_encoded,
                 n_components=n_components,
@@ -80,7 +81,7 @@ def build_core(
                 skip=skip,
                 generator=generator,
             )
-        )
+        return make(*_checked_pair(made, (n_features, n_encoded), (n_components, n_features)))
     perceptron = partial(MLP, activation=activation, skip=skip)
     first = _build_part("encoder", encoder, n_features, n_encoded, perceptron, widths, generator)
     if tied_weights:
@@ -96,9 +97,26 @@ def check_tied_weights(tied_weights: bool, encoder: Part, decoder: Part) -> None
     """Raise a ValueError if the weights of a custom network are to be tied."""
     if tied_weights and not (encoder is None and decoder is None):
         raise ValueError(
-            "tied_weights=True needs the built-in networks, but encoder or decoder is given. Tie "
-            "the weights in your own modules, or leave both at None."
+            "tied_weights=True needs perceptrons, but encoder or decoder is given. Use "
+            "tied_weights=False, and tie the weights in your own modules, or leave both at None."
         )
+
+
+def _checked_pair(made: Any, *widths: tuple[int, int]) -> list[Any]:
+    """Return an encoder and a decoder in float32, once they have proved to have these widths."""
+    nets = list(made) if isinstance(made, tuple | list) else [made]
+    found = [(getattr(net, "n_in", None), getattr(net, "n_out", None)) for net in nets]
+    if found == list(widths) and all(hasattr(net, "ignore_inputs") for net in nets):
+        nets = [net.to(device="cpu", dtype=torch.float32) for net in nets]
+        with torch.no_grad():
+            shapes = [tuple(net(torch.zeros(2, net.n_in, device="cpu")).shape) for net in nets]
+        if shapes == [(2, n_out) for _, n_out in widths]:
+            return nets
+        made = f"networks that return {shapes} for two rows"
+    raise ValueError(
+        "build of an architecture must return an encoder and a decoder, two skae.modules.Network "
+        f"with (n_in, n_out) of {widths[0]} and {widths[1]}, but returned {made}."
+    )
 
 
 def _build_part(

@@ -300,10 +300,15 @@ class ConvolutionalNetwork(Network):
 
     @torch.no_grad()
     def offset_outputs(self, offset: Tensor) -> None:
-        """Start with outputs around `offset`, (n_out,), or its mean over positions by channel."""
+        """Start with outputs around `offset`, shape (n_out,).
+
+        Without a linear path it is the mean for each channel over the positions that vary.
+        """
         layer = self.linear or self._last()
         if len(layer.bias) < len(offset):
-            offset = self.grid.unflatten(offset[None]).flatten(2).mean((0, 2))
+            used = self.grid.unflatten(self.used_out[None]).flatten(2)[0]
+            values = self.grid.unflatten(offset[None].to(used)).flatten(2)[0]
+            offset = (values * used).sum(1) / used.sum(1).clamp(min=1)
         layer.bias.copy_(offset)
 
     @torch.no_grad()

@@ -64,15 +64,43 @@ class Network(nn.Module):
 
     The defaults are those of a network that can do nothing but map rows.
 
-    Attributes
+    Parameters
     ----------
     n_in, n_out : int
         Number of inputs and outputs.
+
+    Attributes
+    ----------
     mask_widths : list of int
         Widths of the hidden layers whose units dropout multiplies; empty without dropout.
     is_custom : bool
         Whether code of the user's runs in it, which needs isolated global state and is given
         blocks of rows one after the other.
+
+    Examples
+    --------
+    A linear path, which can start at a linear map, and a wave beside it:
+
+    >>> import torch
+    >>> from skae.modules import Network
+    >>> class Wave(Network):
+    ...     def __init__(self, n_in, n_out):
+    ...         super().__init__(n_in, n_out)
+    ...         self.linear = torch.nn.Linear(n_in, n_out)
+    ...         self.height = torch.nn.Parameter(torch.zeros(n_out))
+    ...
+    ...     def forward(self, x):
+    ...         y = self.linear(x)
+    ...         return y + self.height * y.sin()
+    ...
+    ...     @torch.no_grad()
+    ...     def start_at(self, weight, offset):
+    ...         self.linear.weight.copy_(weight)
+    ...         self.linear.bias.copy_(offset)
+    >>> wave = Wave(3, 2)
+    >>> wave.start_at(torch.ones(2, 3), torch.zeros(2))
+    >>> wave(torch.ones(1, 3)).detach()
+    tensor([[3., 3.]])
     """
 
     n_in: int
