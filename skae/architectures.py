@@ -296,7 +296,8 @@ class Convolutional(_Convolutions):
     >>> from skae.architectures import Convolutional
     >>> X = load_digits().data
     >>> images = Convolutional(image_shape=(8, 8), channels=(16, 32))
-    >>> model = AutoencoderTransformer(8, encoder=images, max_iter=5, random_state=0).fit(X[:1500])
+    >>> settings = dict(max_iter=5, early_stopping=False, random_state=0)
+    >>> model = AutoencoderTransformer(8, encoder=images, **settings).fit(X[:1500])
     >>> pca = PCA(8).fit(X[:1500])
     >>> left = ((X[1500:] - pca.inverse_transform(pca.transform(X[1500:]))) ** 2).sum()
     >>> bool(model.score(X[1500:]) > 1 - left / ((X[1500:] - pca.mean_) ** 2).sum())
@@ -375,7 +376,8 @@ class Convolutional1d(_Convolutions):
     >>> time, phases = np.linspace(0, 6, 64), rng.uniform(0, 6, size=(400, 1))
     >>> X = np.sin(time + phases) ** 3 + 0.1 * rng.normal(size=(400, 64))
     >>> series = Convolutional1d(series_shape=(64,), channels=(8, 16))
-    >>> model = AutoencoderTransformer(2, encoder=series, max_iter=5, random_state=0).fit(X)
+    >>> settings = dict(max_iter=5, early_stopping=False, random_state=0)
+    >>> model = AutoencoderTransformer(2, encoder=series, **settings).fit(X)
     >>> model.transform(X).shape
     (400, 2)
     """

@@ -52,11 +52,11 @@ def test_the_start_of_the_vae_is_a_linear_model(digits, noise):
     """Its bound is that of the perceptron's start, of PCA where noise is shared."""
     from skae.objectives import Gaussian
 
-    how = dict(likelihood=Gaussian(noise), prior="normal", max_iter=0)
-    found = VAETransformer(5, encoder=IMAGES, **how).fit(digits).score(digits)
-    assert found == pytest.approx(VAETransformer(5, **how).fit(digits).score(digits), abs=1e-3)
+    how, X = dict(likelihood=Gaussian(noise), prior="normal", max_iter=0), digits[:500]
+    found = VAETransformer(5, encoder=IMAGES, **how).fit(X).score(X)
+    assert found == pytest.approx(VAETransformer(5, **how).fit(X).score(X), abs=1e-3)
     if noise == "shared":
-        assert found == pytest.approx(PCA(5).fit(digits).score(digits), abs=2e-3)
+        assert found == pytest.approx(PCA(5).fit(X).score(X), abs=2e-3)
 
 
 def test_the_start_of_the_vqvae_is_product_quantization(digits):
@@ -73,8 +73,9 @@ def test_the_start_of_the_vqvae_is_product_quantization(digits):
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_training_is_kept_where_it_is_better(kind, digits):
     """On images there is something to find: held-out scores rise over the start's."""
-    how = dict(encoder=Convolutional((8, 8), (16, 32)), max_iter=12, random_state=0)
-    how |= dict(early_stopping=True)
+    how = dict(encoder=Convolutional((8, 8), (8, 16)), max_iter=12, random_state=0)
+    how |= dict(early_stopping=True, learning_rate=0.01)
+    how |= dict(likelihood="gaussian", prior="normal") if kind is VAETransformer else {}
     trained = kind(8, **how).fit(digits[:1400]).score(digits[1400:])
     start = kind(8, **{**how, "max_iter": 0}).fit(digits[:1400]).score(digits[1400:])
     assert trained > start + 0.02
@@ -150,8 +151,8 @@ def test_variants_go_with_images(digits):
         dict(init="random", loss="huber"),
         dict(precision="bfloat16", batch_size=512),
     ):
-        model = AutoencoderTransformer(4, **deep, **variant).fit(digits)
-        assert np.isfinite(model.score(digits)), variant
+        model = AutoencoderTransformer(4, **deep, **variant).fit(digits[:600])
+        assert np.isfinite(model.score(digits[:600])), variant
         assert model.components_.shape == (4, 64)
 
 

@@ -105,7 +105,7 @@ def test_a_linear_model_with_variances_by_feature_is_factor_analysis(k, max_iter
 def test_factor_analysis_is_reached_from_a_random_start_too():
     """Where the optimum is not given away, training finds it."""
     X = scale(load_wine().data)
-    settings = dict(learning_rate=CosineDecay(1e-2), max_iter=800, init="random")
+    settings = dict(learning_rate=CosineDecay(1e-2), max_iter=800, init="random", prior="normal")
     model = VAETransformer(2, likelihood=Gaussian("per_feature"), **settings, **LINEAR).fit(X)
     reference = FactorAnalysis(2, tol=1e-8, max_iter=10_000, svd_method="lapack").fit(X)
 

@@ -251,6 +251,7 @@ def test_kl_sparsity_is_not_dodged(digits):
         needs_gains = False
 
     settings = dict(hidden_layer_sizes=(), code_activation="logistic", random_state=0)
+    settings |= dict(early_stopping=False, max_iter=100)
     found = []
     for penalty in (KLSparsity(), Unheld()):
         model = AutoencoderTransformer(16, penalty=penalty, **settings).fit(digits)
@@ -358,7 +359,7 @@ def test_tied_weights_start_at_pca_and_stay_tied(digits, activation, hidden):
 def test_tied_weights_need_built_in_networks(blobs):
     """The error says so."""
     model = AutoencoderTransformer(2, tied_weights=True, decoder=torch.nn.Linear)
-    with pytest.raises(ValueError, match="tied_weights=True needs the built-in networks"):
+    with pytest.raises(ValueError, match="tied_weights=True needs perceptrons"):
         model.fit(blobs)
 
 

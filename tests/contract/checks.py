@@ -25,7 +25,7 @@ SMALL = {
 MODELS = {
     "autoencoder": AutoencoderTransformer(4, **SMALL),
     # One kind of noise: to choose among two, networks of five folds are trained with both.
-    "vae": VAETransformer(4, likelihood="gaussian", **SMALL),
+    "vae": VAETransformer(4, likelihood="gaussian", prior="normal", **SMALL),
     "vqvae": VQVAETransformer(4, codebook_size=16, n_codes=2, **SMALL),
 }
 RECONSTRUCTING = ["autoencoder", "vqvae"]  # those scored by the fraction of variance explained
