@@ -255,50 +255,6 @@ class ConvolutionalNetwork(Network):
         return [] if self.linear is None else [self.linear.weight]
 
     @torch.no_grad()
-    def start_at(self, weight: Tensor, offset: Tensor) -> None:
-        """Start at ``x @ weight.T + offset``; needs the linear path.
-
-        Parameters
-        ----------
-        weight : torch.Tensor of shape (n_out, n_in)
-            Weights of the linear path.
-        offset : torch.Tensor of shape (n_out,)
-            Its biases.
-
-        Raises
-        ------
-        TypeError
-            If there is no linear path.
-        """
-        if self.linear is None:
-            super().start_at(weight, offset)
-            return
-        self.linear.weight.copy_(weight)
-        self.linear.bias.copy_(offset)
-
-    @torch.no_grad()
-    def add_linear(self, weight: Tensor, offset: Tensor) -> None:
-        """Add a linear map to the linear path.
-
-        Parameters
-        ----------
-        weight : torch.Tensor of shape (n_out, n_in)
-            What is added to the weights.
-        offset : torch.Tensor of shape (n_out,)
-            What is added to the biases.
-
-        Raises
-        ------
-        TypeError
-            If there is no linear path.
-        """
-        if self.linear is None:
-            super().add_linear(weight, offset)
-            return
-        self.linear.weight.add_(weight.to(self.linear.weight))
-        self.linear.bias.add_(offset.to(self.linear.bias))
-
-    @torch.no_grad()
     def offset_outputs(self, offset: Tensor) -> None:
         """Start with outputs around `offset`, shape (n_out,).
 

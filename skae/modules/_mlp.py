@@ -149,45 +149,6 @@ class MLP(Network):
         return [nn.Sequential(*layers[i : i + 2]) for i in range(0, len(layers), 2)]
 
     @torch.no_grad()
-    def start_at(self, weight: Tensor, offset: Tensor) -> None:
-        """Start at ``x @ weight.T + offset``; needs the linear path.
-
-        Parameters
-        ----------
-        weight : torch.Tensor of shape (n_out, n_in)
-            Weights of the linear path.
-        offset : torch.Tensor of shape (n_out,)
-            Its biases.
-
-        Raises
-        ------
-        TypeError
-            If there is no linear path.
-        """
-        if self.linear is None:
-            super().start_at(weight, offset)
-            return
-        self.linear.weight.copy_(weight)
-        self.linear.bias.copy_(offset)
-
-    @torch.no_grad()
-    def add_linear(self, weight: Tensor, offset: Tensor) -> None:
-        """Add a linear map to the linear path.
-
-        Parameters
-        ----------
-        weight : torch.Tensor of shape (n_out, n_in)
-            What is added to the weights.
-        offset : torch.Tensor of shape (n_out,)
-            What is added to the biases.
-        """
-        if self.linear is None:
-            super().add_linear(weight, offset)
-            return
-        self.linear.weight.add_(weight.to(self.linear.weight))
-        self.linear.bias.add_(offset.to(self.linear.bias))
-
-    @torch.no_grad()
     def offset_outputs(self, offset: Tensor) -> None:
         """Start with outputs around `offset`, shape (n_out,)."""
         self._outer_layers(-1)[-1].bias.copy_(offset)

@@ -62,7 +62,8 @@ class Move(NamedTuple):
 class Network(nn.Module):
     """Base of encoders and decoders: what it says is what the rest of the package goes by.
 
-    The defaults are those of a network that can do nothing but map rows.
+    The defaults are those of a network that can do nothing but map rows, and start at a linear map
+    where it has a linear path.
 
     Parameters
     ----------
@@ -71,6 +72,8 @@ class Network(nn.Module):
 
     Attributes
     ----------
+    linear : torch.nn.Linear or None
+        A linear path beside the others, which a subclass may set.
     mask_widths : list of int
         Widths of the hidden layers whose units dropout multiplies; empty without dropout.
     is_custom : bool
@@ -92,11 +95,6 @@ class Network(nn.Module):
     ...     def forward(self, x):
     ...         y = self.linear(x)
     ...         return y + self.height * y.sin()
-    ...
-    ...     @torch.no_grad()
-    ...     def start_at(self, weight, offset):
-    ...         self.linear.weight.copy_(weight)
-    ...         self.linear.bias.copy_(offset)
     >>> wave = Wave(3, 2)
     >>> wave.start_at(torch.ones(2, 3), torch.zeros(2))
     >>> wave(torch.ones(1, 3)).detach()
@@ -116,6 +114,7 @@ class Network(nn.Module):
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
         self.n_in, self.n_out, self.mask_widths = n_in, n_out, []
+        self.linear: nn.Linear | None = None
 
     def dense_layers(self) -> DenseLayers | None:
         """Return the layers if they are all there is to the network; else None."""
@@ -130,6 +129,7 @@ class Network(nn.Module):
         layers = self.dense_layers()
         return None if layers is None else gains_of(layers)
 
+    @torch.no_grad()
     def start_at(self, weight: Tensor, offset: Tensor) -> None:
         """Start at the linear map ``x @ weight.T + offset``.
 
@@ -145,10 +145,14 @@ class Network(nn.Module):
         TypeError
             If the network cannot start at a linear map.
         """
-        raise TypeError(
-            f"{type(self).__name__} cannot start at a linear map: it has no linear path."
-        )
+        if self.linear is None:
+            raise TypeError(
+                f"{type(self).__name__} cannot start at a linear map: it has no linear path."
+            )
+        self.linear.weight.copy_(weight)
+        self.linear.bias.copy_(offset)
 
+    @torch.no_grad()
     def add_linear(self, weight: Tensor, offset: Tensor) -> None:
         """Add a linear map, as `start_at` has them, to the linear path.
 
@@ -164,7 +168,10 @@ class Network(nn.Module):
         TypeError
             If the network has no linear path.
         """
-        raise TypeError(f"{type(self).__name__} has no linear path.")
+        if self.linear is None:
+            raise TypeError(f"{type(self).__name__} has no linear path.")
+        self.linear.weight.add_(weight.to(self.linear.weight))
+        self.linear.bias.add_(offset.to(self.linear.bias))
 
     def no_decay(self) -> list[Tensor]:
         """Return the parameters without weight decay, beside biases."""
